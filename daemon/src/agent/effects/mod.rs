@@ -1,0 +1,124 @@
+//! What each effect means on this host. The only code that changes it.
+//!
+//! Every reversible effect is held by a process of its own, the *holder* (`squalld holder`), whose death makes the kernel undo it:
+//! an nft table goes with its socket, space with its descriptor, a frozen process wakes with its tracer, a hog is itself the holder.
+//! So undo is the same for all: end the holder, then observe that every [`Trace`] is absent. A holder dies with its agent
+//! (PR_SET_PDEATHSIG, end of file on its tether), at its own deadline (timer on CLOCK_BOOTTIME), or by the guard's hand.
+//!
+//! An effect's file has four parts: `prepare` (reads, refuses, changes nothing, names every trace), `hold` (runs in the holder),
+//! and for each kind of trace it can leave `remove` (idempotent, only ours) and `observe`.
+
+pub mod tether;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use squall_experiments::effect::{Effect, Hog, PacketDelay, PacketFilter, SendSignal};
+use squall_experiments::run_event::Evidence;
+
+use tether::Tether;
+
+/// A process that cannot be confused with a later one of the same number: `start` is field 22 of /proc/PID/stat (clock ticks since boot).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub pid: i32,
+    pub start: u64,
+}
+
+/// What an effect's `prepare` may know of the agent it runs in.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Names the traces: 12 hex digits, unique for each effect of each injection on this host (`squall-<tag>` is an nft table's name).
+    pub tag: String,
+    /// The coordinator's end of the agent's channel, to be spared.
+    pub coordinator: Option<SocketAddr>,
+    /// Where fallback files may not be, and processes that must never be hit: the agent, its guard, its holders, pid 1.
+    pub own_processes: Vec<ProcessId>,
+    pub state_dir: PathBuf,
+}
+
+/// An effect with everything resolved: what a holder is told to do. Journaled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "hold", rename_all = "kebab-case")]
+pub enum Hold {
+    PacketFilter { table: String, filter: PacketFilter, spared: Vec<SparedFlow> },
+    PacketDelay { table: String, delay: PacketDelay, spared: Vec<SparedFlow>, queue: u16, interfaces: Vec<u32> },
+    Signal { signal: SendSignal, own: Vec<ProcessId> },
+    Freeze { processes: Vec<ProcessId> },
+    /// `bytes` on the filesystem of `directory`; `fallback` is the named file used where O_TMPFILE is not supported.
+    Space { directory: PathBuf, bytes: u64, reserve: u64, fallback: PathBuf },
+    Hog { hog: Hog, bytes: u64 },
+}
+
+/// One flow that a network effect leaves alone, resolved. None matches anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SparedFlow {
+    pub why: String,
+    pub peer: Option<cidr::IpCidr>,
+    pub protocol: Option<squall_experiments::effect::Protocol>,
+    pub local_port: Option<u16>,
+    pub remote_port: Option<u16>,
+    pub interface: Option<String>,
+    /// ICMPv6 types (neighbour and router discovery).
+    pub icmpv6_types: Vec<u8>,
+}
+
+/// Something on the host that shows an effect is (still) there. Its absence is what "reverted" means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "trace", rename_all = "kebab-case")]
+pub enum Trace {
+    /// The holder itself.
+    Holder { process: ProcessId },
+    /// An nft table of family inet in this network namespace.
+    NftTable { name: String },
+    /// Our prio qdisc with its netem child on this interface.
+    Netem { interface: u32, handle: u32 },
+    /// A target that must run again (state not `t`, TracerPid 0).
+    Frozen { process: ProcessId },
+    /// A file with a name (only where O_TMPFILE is not supported); removed only if it carries our marker attribute or magic.
+    File { path: PathBuf },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    Absent,
+    Present(String),
+    /// The thing it was on is gone, and that was seen.
+    GoneWithTarget(String),
+    /// Could not be observed: never counts as absent.
+    Unknown(String),
+}
+
+/// What `prepare` found out. Nothing has changed yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    pub hold: Hold,
+    /// All but the holder.
+    pub traces: Vec<Trace>,
+}
+
+/// Why nothing was done: policy, host, zero targets. For people, with a hint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// Reads, never changes the host.
+pub fn prepare(effect: &Effect, _context: &Context) -> Result<Prepared, Refusal> {
+    Err(Refusal(format!("{} is not built yet", effect.name())))
+}
+
+/// The life of an effect, in the holder: apply, `tether.active(evidence)`, wait, take back. Evidence over the whole life, or why it failed.
+pub fn hold(hold: Hold, _tether: &mut Tether) -> anyhow::Result<Vec<Evidence>> {
+    anyhow::bail!("{hold:?} is not built yet")
+}
+
+/// Takes a trace away, if it is there and ours. Idempotent.
+pub fn remove(trace: &Trace) -> anyhow::Result<()> {
+    anyhow::bail!("{trace:?} is not built yet")
+}
+
+/// Looks whether a trace is there.
+pub fn observe(trace: &Trace) -> Presence {
+    Presence::Unknown(format!("{trace:?} is not built yet"))
+}

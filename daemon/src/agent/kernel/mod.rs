@@ -1,0 +1,3 @@
+//! Thin typed wrappers of kernel interfaces. What they mean to Squall is said in [`super::effects`].
+
+pub mod boottime;

@@ -1,0 +1,7 @@
+//! The machine: one binary, four roles.
+//!
+//! `agent` is privileged and knows effects, nothing of experiments or other nodes. `guard` outlives the agent and undoes from
+//! its journal. `coordinator` is unprivileged: inventory, admission, runs, probes, API. `dev` is coordinator and agent in one process.
+//! Agent and coordinator meet only in [`squall_experiments::wire`].
+
+pub mod agent;

@@ -1,0 +1,279 @@
+//! All that Squall can do to a host, on one screen.
+//!
+//! A fault never acts: it compiles to these typed effects, and an agent can execute nothing else. Journal, crash recovery,
+//! dry run, policy and audit are written once, for effects. Adding a variant costs a review of its undo.
+
+use std::fmt;
+
+use cidr::IpCidr;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::target::ProcessSelector;
+use crate::units::{Percent, Size, Span};
+
+/// One typed change to one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "kebab-case")]
+pub enum Effect {
+    /// Drop, reject or reset packets. Held by an nft table with the `owner` flag and by timed set elements.
+    PacketFilter(PacketFilter),
+    /// Delay and disturb packets. Held by a packet-queue worker (with queue bypass) or by a timed nft set that steers into netem.
+    PacketDelay(PacketDelay),
+    /// Send a signal through a pidfd. Nothing holds it; nothing undoes it: the return of the process is observed.
+    Signal(SendSignal),
+    /// Stop every thread of a process. Held by a tracer: the kernel resumes the tracees when it dies.
+    Freeze(Freeze),
+    /// Occupy space on a filesystem. Held by an open descriptor of a file without a name.
+    HoldSpace(HoldSpace),
+    /// Compete for a resource. Held by a child process.
+    Hog(Hog),
+}
+
+/// Which packets. Empty lists mean "any"; all conditions must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Addresses at the other end. Empty: everyone.
+    pub peers: Vec<IpCidr>,
+    pub direction: Direction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Ports on this host (destination of what comes in, source of what goes out).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_ports: Vec<u16>,
+    /// Ports at the peer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remote_ports: Vec<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Flows never touched, resolved by the agent when it applies the effect (it knows its coordinator and the live sessions).
+    pub spare: Vec<Spare>,
+}
+
+/// Seen from the node on which the effect is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Packets that leave the node.
+    To,
+    /// Packets that reach the node.
+    From,
+    #[default]
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+/// Management flows that a network fault leaves alone (the lock-out guard).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spare {
+    /// The agent's channel to its coordinator.
+    Coordinator,
+    /// Established sessions of the node's SSH server (every port on which a process named sshd listens, else 22).
+    Ssh,
+    /// Port 53, UDP and TCP.
+    Dns,
+    /// ARP never passes inet hooks; IPv6 neighbour and router discovery do.
+    Neighbours,
+    Loopback,
+}
+
+impl Spare {
+    pub const ALL: [Spare; 5] = [Spare::Coordinator, Spare::Ssh, Spare::Dns, Spare::Neighbours, Spare::Loopback];
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketFilter {
+    pub flow: Flow,
+    pub how: Cut,
+    pub connections: Connections,
+    /// Share of the matching packets that are hit; 100 % is a cut, less is random loss.
+    pub share: Percent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// Packets vanish: peers wait for their time-outs.
+    #[default]
+    Drop,
+    /// Packets are refused with ICMP "administratively prohibited".
+    Reject,
+    /// TCP gets a reset (live connections break at once), everything else is refused as by `reject`.
+    Reset,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connections {
+    #[default]
+    All,
+    /// Only connections that exist when the fault starts or are made around it (conntrack: established, related).
+    Established,
+    /// Only attempts to make a connection (conntrack: new).
+    New,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketDelay {
+    pub flow: Flow,
+    pub engine: Engine,
+    /// Added one way, in each direction that the flow names.
+    pub latency: Span,
+    /// Spread around `latency`; its meaning follows `distribution`.
+    pub jitter: Span,
+    /// How much each packet's delay (and loss) depends on the one before it.
+    pub correlation: Percent,
+    pub distribution: Distribution,
+    pub loss: Percent,
+    pub duplicate: Percent,
+    /// Share of packets that overtake those before them (sent with no delay).
+    pub reorder: Percent,
+    pub corrupt: Percent,
+    /// Of the engine's random numbers.
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// The kernel's network emulator (net/sched/sch_netem.c).
+    Netem,
+    /// Squall's own: NFQUEUE with bypass, verdicts given when due.
+    PacketQueue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Distribution {
+    /// Evenly within latency ± jitter.
+    #[default]
+    Uniform,
+    /// Gaussian, standard deviation = jitter, never below zero.
+    Normal,
+    /// Long upper tail (shape 3, scaled by jitter), never below zero.
+    Pareto,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendSignal {
+    pub processes: ProcessSelector,
+    pub signal: SignalName,
+    /// Again every so often while active, to whatever matches then. None: once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Span>,
+    /// The selector must match a new process this soon after the signal, else the hypothesis is refuted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_within: Option<Span>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum SignalName {
+    #[default]
+    Kill,
+    Term,
+    Int,
+    Hup,
+    Quit,
+    Abrt,
+    Segv,
+    Usr1,
+    Usr2,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    pub processes: ProcessSelector,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldSpace {
+    /// A directory on the filesystem to fill.
+    pub path: String,
+    pub amount: Amount,
+    /// Always left free, whatever `amount` says.
+    pub reserve: Size,
+}
+
+/// How much of something finite.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Amount {
+    Bytes(Size),
+    /// Of the whole.
+    Percent(Percent),
+    /// As much as leaves this free.
+    LeaveFree(Size),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "resource", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Hog {
+    Cpu {
+        /// Threads that burn.
+        workers: u32,
+        /// Duty cycle of each.
+        load: Percent,
+    },
+    Memory {
+        amount: Amount,
+        /// Always left available (MemAvailable), whatever `amount` says.
+        reserve: Size,
+    },
+}
+
+/// What an effect occupies, so that two faults never share it. The second is refused and told who holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ConflictKey(pub String);
+
+impl fmt::Display for ConflictKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Effect {
+    /// The kernel thing that it changes, as in the design's table.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Effect::PacketFilter(_) => "packet-filter",
+            Effect::PacketDelay(_) => "packet-delay",
+            Effect::Signal(_) => "signal",
+            Effect::Freeze(_) => "freeze",
+            Effect::HoldSpace(_) => "hold-space",
+            Effect::Hog(_) => "hog",
+        }
+    }
+
+    /// False where the lost state cannot be brought back by us; such an effect needs its own permission in the policy.
+    pub fn reversible(&self) -> bool {
+        !matches!(self, Effect::Signal(_))
+    }
+
+    /// One writer per key and node.
+    pub fn conflict_key(&self) -> ConflictKey {
+        ConflictKey(match self {
+            Effect::PacketFilter(e) => format!("network:{}", e.flow.interface.as_deref().unwrap_or("all")),
+            Effect::PacketDelay(e) => format!("network:{}", e.flow.interface.as_deref().unwrap_or("all")),
+            Effect::Signal(e) => format!("process:{}", e.processes),
+            Effect::Freeze(e) => format!("process:{}", e.processes),
+            Effect::HoldSpace(e) => format!("filesystem:{}", e.path),
+            Effect::Hog(Hog::Cpu { .. }) => "cpu".to_owned(),
+            Effect::Hog(Hog::Memory { .. }) => "memory".to_owned(),
+        })
+    }
+}

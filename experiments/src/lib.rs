@@ -1,0 +1,20 @@
+//! The language of Squall: what an author writes, what it is resolved to, and how what happened is judged.
+//!
+//! Everything here is pure: no I/O but text, no clock, no threads. The same input gives the same output,
+//! so that a plan can be printed before anything happens and an old run can be judged again from its events.
+//!
+//! The way of an experiment through this crate:
+//! text → [`parse`] → [`experiment::Experiment`] → [`plan::Plan`] (against an [`inventory::Inventory`]) →
+//! [`run_state`] (state × event → state + orders) → [`run_event::RunEvent`]s → [`report::Report`].
+
+pub mod blast_radius;
+pub mod effect;
+pub mod experiment;
+pub mod faults;
+pub mod inventory;
+pub mod plan;
+pub mod probe;
+pub mod run_event;
+pub mod target;
+pub mod units;
+pub mod wire;

@@ -1,0 +1,210 @@
+//! Everything that happens in a run, in order. Report and verdict are computed from these and nothing else.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
+use crate::probe::{Judgement, Phase, Sample};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunEvent {
+    /// From 0, without gaps.
+    pub seq: u64,
+    /// Since the run was submitted, on the coordinator's monotonic clock.
+    pub at_us: u64,
+    /// The coordinator's wall clock, milliseconds since 1970 (for people; nothing is computed from it).
+    pub wall_ms: u64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// The first event: who started what.
+    Submitted {
+        by: String,
+        plan: Box<Plan>,
+    },
+    /// Admission granted; or the run ends here with its reasons.
+    Admitted,
+    Refused {
+        reasons: Vec<String>,
+    },
+    /// The run entered a phase of its watch.
+    Phase {
+        phase: Phase,
+    },
+    Sampled {
+        probe: String,
+        phase: Phase,
+        sample: Sample,
+    },
+    /// A probe's judgement changed, or a phase ended with it.
+    Judged {
+        probe: String,
+        phase: Phase,
+        judgement: Judgement,
+        detail: String,
+    },
+    StepStarted {
+        step: usize,
+        name: String,
+    },
+    StepEnded {
+        step: usize,
+    },
+    /// An order left the coordinator.
+    Ordered {
+        injection: String,
+        node: String,
+    },
+    /// An agent told of a change.
+    Changed {
+        injection: String,
+        node: String,
+        state: InjectionState,
+        report: InjectionReport,
+    },
+    /// A limit was exceeded (a probe's tolerance, the error budget, the duration, a blind guardrail).
+    Breach {
+        what: String,
+        detail: String,
+    },
+    HaltRequested {
+        by: String,
+    },
+    /// The abort's fan-out of reverts was sent to this node.
+    HaltSent {
+        node: String,
+    },
+    AgentLost {
+        node: String,
+    },
+    AgentBack {
+        node: String,
+    },
+    Aborted {
+        reason: String,
+    },
+    /// The last event.
+    Finished {
+        verdict: Verdict,
+        why: String,
+    },
+}
+
+/// Life of one injection. Terminal: `Reverted`, `GoneWithTarget`, `RevertUnconfirmed`, `Failed`, `Refused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InjectionState {
+    Ordered,
+    /// Intent and undo are on disk; nothing has changed yet.
+    Journaled,
+    Applying,
+    Active,
+    Reverting,
+    /// The absence of every trace was observed.
+    Reverted,
+    /// The target vanished, and that was observed; nothing of ours is left.
+    GoneWithTarget,
+    /// Something of ours may be left: exit code 5, blast radius stays held.
+    RevertUnconfirmed,
+    /// Could not be applied; whatever was begun is undone and observed gone.
+    Failed,
+    /// By the agent, before anything happened: policy, conflict, zero targets, the host cannot.
+    Refused,
+}
+
+impl InjectionState {
+    pub fn is_terminal(self) -> bool {
+        use InjectionState::*;
+        matches!(self, Reverted | GoneWithTarget | RevertUnconfirmed | Failed | Refused)
+    }
+    /// Nothing of this injection is on the host (for certain).
+    pub fn is_clean(self) -> bool {
+        self.is_terminal() && self != InjectionState::RevertUnconfirmed
+    }
+}
+
+/// What an agent says with a change of state.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InjectionReport {
+    /// Microseconds on the agent's CLOCK_BOOTTIME since it received the order.
+    pub agent_us: u64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Why it reverted: end, abort, halt, lease, restart, deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<RevertCause>,
+    /// Measured where it should bite. With `Active` at its start, with the terminal state over its whole life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevertCause {
+    /// Its duration was over.
+    Deadline,
+    /// The coordinator ordered it (normal end of a step, or abort).
+    Ordered,
+    Halt,
+    /// No renewal came in time.
+    Lease,
+    /// Found at start or after a boot.
+    Recovery,
+    /// The agent is shutting down.
+    Shutdown,
+    /// What held it ended by itself (target exited, holder died).
+    HolderEnded,
+}
+
+/// Proof of effect: one measurement before and while active.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// What was measured, e.g. `round trip to 10.0.0.2`, `bytes free on /data`, `process 4711`.
+    pub what: String,
+    pub before: String,
+    pub after: String,
+    /// True: it took effect. False: measured, and it did not. None: could not be measured this way.
+    pub bites: Option<bool>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, f64>,
+}
+
+/// How a run ended; the number is the exit code of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// 0: steady state held.
+    Held,
+    /// 1: hypothesis refuted, a weakness was found.
+    Refuted,
+    /// 3: refused (blast radius, policy, host cannot); nothing happened.
+    Refused,
+    /// 4: aborted (halt, blind guardrail, lost agent), everything undone.
+    Aborted,
+    /// 5: a revert is not confirmed.
+    Dirty,
+    /// 7: the fault did not bite, or a probe could not tell.
+    Inconclusive,
+}
+
+impl Verdict {
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Held => 0,
+            Verdict::Refuted => 1,
+            Verdict::Refused => 3,
+            Verdict::Aborted => 4,
+            Verdict::Dirty => 5,
+            Verdict::Inconclusive => 7,
+        }
+    }
+}

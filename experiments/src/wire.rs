@@ -1,0 +1,97 @@
+//! What coordinator and agent say to each other: JSON text frames on the agent's WebSocket. They meet only here.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::effect::Effect;
+use crate::inventory::Facts;
+use crate::run_event::{InjectionReport, InjectionState};
+use crate::target::ProcessSelector;
+
+/// Raised when a message changes its meaning; an agent with another version is not given orders.
+pub const VERSION: u32 = 1;
+/// Largest frame that either side accepts.
+pub const MAX_FRAME: usize = 1 << 20;
+/// Default lease, milliseconds; renewed every third.
+pub const DEFAULT_LEASE_MS: u64 = 10_000;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum ToAgent {
+    /// The answer to `Hello`. Orders with a lower epoch than the highest seen are refused.
+    Welcome {
+        epoch: u64,
+        lease_ms: u64,
+    },
+    Inject(Order),
+    /// Extends the lease of these injections by the order's lease, from receipt.
+    Renew {
+        epoch: u64,
+        injections: Vec<String>,
+    },
+    Revert {
+        epoch: u64,
+        injection: String,
+    },
+    /// Revert everything of one run, or of all runs. Accepted from any epoch.
+    Halt {
+        run: Option<String>,
+    },
+    /// Count processes (probe `process`); answered by `Counted`.
+    Count {
+        query: u64,
+        processes: ProcessSelector,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Order {
+    pub epoch: u64,
+    pub run: String,
+    /// Unique for ever: `<run>/<step.node>` with a pulse counter. A repeated order is answered with the state, not applied again.
+    pub injection: String,
+    /// Of the fault, for the policy.
+    pub fault: String,
+    pub effects: Vec<Effect>,
+    /// Longest life, from receipt, on the agent's CLOCK_BOOTTIME.
+    pub duration_ms: u64,
+    /// Life without a renewal.
+    pub lease_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "says", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum ToCoordinator {
+    /// First frame. The node's name is in its certificate; what is said here must agree.
+    Hello {
+        wire: u32,
+        node: String,
+        labels: BTreeMap<String, String>,
+        zone: Option<String>,
+        facts: Box<Facts>,
+        /// Injections that are not in a terminal state on this host.
+        open: Vec<OpenInjection>,
+    },
+    Changed {
+        injection: String,
+        state: InjectionState,
+        report: InjectionReport,
+    },
+    Counted {
+        query: u64,
+        count: u32,
+        error: Option<String>,
+    },
+    /// Facts changed (an interface came up).
+    FactsNow {
+        facts: Box<Facts>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenInjection {
+    pub injection: String,
+    pub state: InjectionState,
+}
