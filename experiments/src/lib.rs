@@ -7,14 +7,21 @@
 //! text → [`parse`] → [`experiment::Experiment`] → [`plan::Plan`] (against an [`inventory::Inventory`]) →
 //! [`run_state`] (state × event → state + orders) → [`run_event::RunEvent`]s → [`report::Report`].
 
+pub mod admission;
+pub mod api;
 pub mod blast_radius;
 pub mod effect;
 pub mod experiment;
 pub mod faults;
 pub mod inventory;
+pub mod mistake;
+pub mod parse;
 pub mod plan;
 pub mod probe;
+pub mod report;
 pub mod run_event;
+pub mod run_state;
+pub mod schema;
 pub mod target;
 pub mod units;
 pub mod wire;

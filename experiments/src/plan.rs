@@ -64,3 +64,26 @@ pub struct LinkMatrix {
     pub nodes: Vec<String>,
     pub cut: Vec<Vec<bool>>,
 }
+
+/// Why there is no plan: each reason names node, step and what would help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", reasons.join("\n"))]
+pub struct Refused {
+    pub reasons: Vec<String>,
+}
+
+/// The same experiment, inventory and seed give the same plan, byte for byte.
+pub fn resolve(
+    _experiment: &Experiment,
+    _inventory: &crate::inventory::Inventory,
+    _seed: u64,
+) -> Result<Plan, Refused> {
+    Err(Refused { reasons: vec!["not built yet".into()] })
+}
+
+impl Plan {
+    /// For people: every effect on each host, link matrices, notes. Plain text.
+    pub fn text(&self) -> String {
+        String::new()
+    }
+}

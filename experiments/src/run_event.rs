@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::probe::{Judgement, Phase, Sample};
+use crate::wire::Checked;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,6 +35,8 @@ pub enum Event {
     Refused {
         reasons: Vec<String>,
     },
+    /// An agent looked at an order without doing it, before anything is injected.
+    Checked(Checked),
     /// The run entered a phase of its watch.
     Phase {
         phase: Phase,
@@ -144,6 +147,9 @@ pub struct InjectionReport {
     /// Measured where it should bite. With `Active` at its start, with the terminal state over its whole life.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
+    /// A check of the fault itself that the system failed (a killed process did not come back in time): it refutes the hypothesis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmet: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -179,6 +185,10 @@ pub struct Evidence {
 }
 
 /// How a run ended; the number is the exit code of the command line.
+///
+/// A probe outside its tolerance while faults are active, or not whole again after: `Refuted` (the run stops early).
+/// A limit of the blast radius (error budget, duration), a halt, a lost agent, a blind guardrail: `Aborted`.
+/// No steady state before anything was injected: `Inconclusive`. `Dirty` outranks every other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {

@@ -1,5 +1,10 @@
 //! What coordinator and agent say to each other: JSON text frames on the agent's WebSocket. They meet only here.
+//!
+//! The agent dials `wss://HOST:PORT/v1/agent` with its client certificate, whose common name is the node's name, and says `Hello`;
+//! the coordinator answers `Welcome`. An agent renews nothing by itself: leases run from the receipt of `Inject` and `Renew`.
+//! A second connection of the same node replaces the first.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,6 +28,8 @@ pub enum ToAgent {
         epoch: u64,
         lease_ms: u64,
     },
+    /// Policy and `prepare` of an order, nothing applied or journaled: answered by `Checked`.
+    Check(Order),
     Inject(Order),
     /// Extends the lease of these injections by the order's lease, from receipt.
     Renew {
@@ -78,6 +85,7 @@ pub enum ToCoordinator {
         state: InjectionState,
         report: InjectionReport,
     },
+    Checked(Checked),
     Counted {
         query: u64,
         count: u32,
@@ -87,6 +95,18 @@ pub enum ToCoordinator {
     FactsNow {
         facts: Box<Facts>,
     },
+}
+
+/// What an agent would do with an order, found out by reading only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    pub injection: String,
+    pub node: String,
+    /// Why it would be refused (policy, zero targets, the host cannot); empty if it would be done.
+    pub refusals: Vec<String>,
+    /// What it would hit, for people: `process 4711 nginx: worker process`, `fills 48MiB of 64MiB on /data`, the flows spared.
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

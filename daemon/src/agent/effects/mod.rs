@@ -7,7 +7,16 @@
 //!
 //! An effect's file has four parts: `prepare` (reads, refuses, changes nothing, names every trace), `hold` (runs in the holder),
 //! and for each kind of trace it can leave `remove` (idempotent, only ours) and `observe`.
+//!
+//! `hold` says [`tether::Tether::active`] once its effect is in place, with evidence measured where it bites. If it answers with an
+//! error, nothing of it may be left. It must not rely on destructors: its process may be killed at any instruction.
 
+pub mod freeze;
+pub mod hog;
+pub mod packet_delay;
+pub mod packet_filter;
+pub mod signal;
+pub mod space;
 pub mod tether;
 
 use std::net::SocketAddr;
@@ -15,9 +24,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use squall_experiments::effect::{Effect, Hog, PacketDelay, PacketFilter, SendSignal};
-use squall_experiments::run_event::Evidence;
 
-use tether::Tether;
+use tether::{Outcome, Tether};
 
 /// A process that cannot be confused with a later one of the same number: `start` is field 22 of /proc/PID/stat (clock ticks since boot).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,13 +50,36 @@ pub struct Context {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "hold", rename_all = "kebab-case")]
 pub enum Hold {
-    PacketFilter { table: String, filter: PacketFilter, spared: Vec<SparedFlow> },
-    PacketDelay { table: String, delay: PacketDelay, spared: Vec<SparedFlow>, queue: u16, interfaces: Vec<u32> },
-    Signal { signal: SendSignal, own: Vec<ProcessId> },
-    Freeze { processes: Vec<ProcessId> },
+    PacketFilter {
+        table: String,
+        filter: PacketFilter,
+        spared: Vec<SparedFlow>,
+    },
+    PacketDelay {
+        table: String,
+        delay: PacketDelay,
+        spared: Vec<SparedFlow>,
+        queue: u16,
+        interfaces: Vec<u32>,
+    },
+    Signal {
+        signal: SendSignal,
+        own: Vec<ProcessId>,
+    },
+    Freeze {
+        processes: Vec<ProcessId>,
+    },
     /// `bytes` on the filesystem of `directory`; `fallback` is the named file used where O_TMPFILE is not supported.
-    Space { directory: PathBuf, bytes: u64, reserve: u64, fallback: PathBuf },
-    Hog { hog: Hog, bytes: u64 },
+    Space {
+        directory: PathBuf,
+        bytes: u64,
+        reserve: u64,
+        fallback: PathBuf,
+    },
+    Hog {
+        hog: Hog,
+        bytes: u64,
+    },
 }
 
 /// One flow that a network effect leaves alone, resolved. None matches anything.
@@ -104,21 +135,51 @@ pub struct Prepared {
 pub struct Refusal(pub String);
 
 /// Reads, never changes the host.
-pub fn prepare(effect: &Effect, _context: &Context) -> Result<Prepared, Refusal> {
-    Err(Refusal(format!("{} is not built yet", effect.name())))
+pub fn prepare(effect: &Effect, context: &Context) -> Result<Prepared, Refusal> {
+    match effect {
+        Effect::PacketFilter(effect) => packet_filter::prepare(effect, context),
+        Effect::PacketDelay(effect) => packet_delay::prepare(effect, context),
+        Effect::Signal(effect) => signal::prepare(effect, context),
+        Effect::Freeze(effect) => freeze::prepare(effect, context),
+        Effect::HoldSpace(effect) => space::prepare(effect, context),
+        Effect::Hog(effect) => hog::prepare(effect, context),
+    }
 }
 
-/// The life of an effect, in the holder: apply, `tether.active(evidence)`, wait, take back. Evidence over the whole life, or why it failed.
-pub fn hold(hold: Hold, _tether: &mut Tether) -> anyhow::Result<Vec<Evidence>> {
-    anyhow::bail!("{hold:?} is not built yet")
+/// The life of an effect, in the holder: apply, `tether.active(evidence)`, wait, take back. What it came to, or why it failed.
+pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
+    match hold {
+        Hold::PacketFilter { table, filter, spared } => packet_filter::hold(&table, &filter, &spared, tether),
+        Hold::PacketDelay { table, delay, spared, queue, interfaces } => {
+            packet_delay::hold(&table, &delay, &spared, queue, &interfaces, tether)
+        }
+        Hold::Signal { signal, own } => signal::hold(&signal, &own, tether),
+        Hold::Freeze { processes } => freeze::hold(&processes, tether),
+        Hold::Space { directory, bytes, reserve, fallback } => {
+            space::hold(&directory, bytes, reserve, &fallback, tether)
+        }
+        Hold::Hog { hog, bytes } => hog::hold(&hog, bytes, tether),
+    }
 }
 
 /// Takes a trace away, if it is there and ours. Idempotent.
 pub fn remove(trace: &Trace) -> anyhow::Result<()> {
-    anyhow::bail!("{trace:?} is not built yet")
+    match trace {
+        Trace::Holder { process } => signal::end_holder(*process),
+        Trace::NftTable { name } => packet_filter::remove(name),
+        Trace::Netem { interface, handle } => packet_delay::remove_netem(*interface, *handle),
+        Trace::Frozen { process } => freeze::remove(*process),
+        Trace::File { path } => space::remove(path),
+    }
 }
 
 /// Looks whether a trace is there.
 pub fn observe(trace: &Trace) -> Presence {
-    Presence::Unknown(format!("{trace:?} is not built yet"))
+    match trace {
+        Trace::Holder { process } => signal::observe_process(*process),
+        Trace::NftTable { name } => packet_filter::observe(name),
+        Trace::Netem { interface, handle } => packet_delay::observe_netem(*interface, *handle),
+        Trace::Frozen { process } => freeze::observe(*process),
+        Trace::File { path } => space::observe(path),
+    }
 }

@@ -1,0 +1,133 @@
+//! What the command line and the coordinator say to each other over HTTP: bodies of requests and answers.
+//!
+//! | call | body | answer |
+//! |---|---|---|
+//! | `GET /v1/health` | | [`Health`] |
+//! | `GET /v1/nodes` | | `Vec<Node>` |
+//! | `POST /v1/plans` | [`Submit`] | 200 [`Planned`] · 400 / 422 [`Problem`] |
+//! | `POST /v1/runs` | [`Submit`] | 201 [`Created`] · 400 / 422 [`Problem`] (a refusal by admission is a run with verdict `refused`) |
+//! | `POST /v1/runs/{run}/rerun` | [`Rerun`] | as above |
+//! | `GET /v1/runs` | | `Vec<RunSummary>`, newest first |
+//! | `GET /v1/runs/{run}` | | [`RunSummary`] |
+//! | `GET /v1/runs/{run}/events?from=SEQ` | | `Vec<RunEvent>` |
+//! | `GET /v1/runs/{run}/stream` | `Last-Event-ID` | server-sent events, each a `RunEvent` with its `seq` as id; ends after `finished` |
+//! | `GET /v1/runs/{run}/report` | | [`crate::report::Report`] |
+//! | `GET /v1/runs/{run}/report.html` | | one self-contained page |
+//! | `POST /v1/runs/{run}/halt`, `POST /v1/halt` | | [`Halted`] |
+//! | `GET /v1/openapi.json` | | the OpenAPI document |
+//!
+//! `{run}` is a run's id, an unambiguous beginning or end of it, or `last`. Every call carries `Authorization: Bearer TOKEN`; any error is a [`Problem`].
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
+use crate::run_event::Verdict;
+use crate::wire::Checked;
+
+/// How to reach a coordinator: the file that `squalld dev` writes (mode 0600) and `squall --access FILE` reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Access {
+    /// `https://host:port`, no slash at the end.
+    pub url: String,
+    /// PEM of the authority that signed the coordinator's certificate.
+    pub ca: String,
+    /// Bearer token.
+    pub token: String,
+}
+
+/// First line on the standard output of `squalld dev` and `squalld coordinator` once they serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ready {
+    pub url: String,
+    /// Path of the [`Access`] file.
+    pub access: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Submit {
+    /// The experiment as JSON.
+    pub experiment: serde_json::Value,
+    /// Instead of the experiment's own, or of a drawn one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// A plan, and what each agent says of its part in it (read only, nothing was done).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    pub plan: Plan,
+    pub checks: Vec<Checked>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rerun {
+    /// Repeat the old plan exactly; else plan anew with the old seed against today's inventory.
+    #[serde(default)]
+    pub same_targets: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Created {
+    pub run: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    pub version: String,
+    pub epoch: u64,
+    pub nodes: u32,
+    pub active_runs: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSummary {
+    pub run: String,
+    pub name: String,
+    pub by: String,
+    /// Milliseconds since 1970, for people.
+    pub submitted_wall_ms: u64,
+    pub duration_us: u64,
+    /// None while it runs.
+    pub verdict: Option<Verdict>,
+    pub why: String,
+    pub seed: u64,
+}
+
+/// Runs that were told to halt (they end with their own verdicts).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Halted {
+    pub runs: Vec<String>,
+}
+
+/// Every error of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    pub kind: ProblemKind,
+    /// One or more sentences for people.
+    pub reasons: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// 400: the experiment has mistakes (exit code 2).
+    Invalid,
+    /// 401.
+    Unauthenticated,
+    /// 404.
+    NotFound,
+    /// 422: zero targets, a host that cannot, a policy that forbids (exit code 3).
+    Refused,
+    /// 500 and 503.
+    Internal,
+}
