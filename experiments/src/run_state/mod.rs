@@ -36,6 +36,8 @@ pub enum Input {
         probe: String,
         sample: Sample,
     },
+    /// An agent's answer to `ToAgent::Check`: every injection is checked before the first phase; a refusal ends the run as `Refused`.
+    Checked(Checked),
     /// From an agent. `injection` is the full name `<run>/<key>`. May be repeated, late or out of order.
     Changed {
         injection: String,
