@@ -5,3 +5,4 @@
 //! Agent and coordinator meet only in [`squall_experiments::wire`].
 
 pub mod agent;
+pub mod clock;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::effect::ConflictKey;
 use crate::inventory::Inventory;
 use crate::plan::Plan;
 
 /// What a run occupies from admission until it is clean.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exposure {
     pub run: String,
     pub nodes: BTreeSet<String>,

@@ -77,7 +77,8 @@ pub enum ToCoordinator {
         labels: BTreeMap<String, String>,
         zone: Option<String>,
         facts: Box<Facts>,
-        /// Injections that are not in a terminal state on this host.
+        /// Injections of which something may be on this host: all but those whose state `is_clean`. What is not listed here is
+        /// certainly not on the host, so a coordinator that was away can close its books from it.
         open: Vec<OpenInjection>,
     },
     Changed {
