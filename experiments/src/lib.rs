@@ -14,6 +14,7 @@ pub mod effect;
 pub mod experiment;
 pub mod faults;
 pub mod inventory;
+pub mod judge;
 pub mod mistake;
 pub mod parse;
 pub mod plan;

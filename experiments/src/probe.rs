@@ -177,7 +177,7 @@ pub struct Tolerance {
     /// Fewer samples than this are no verdict (unknown). Default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_samples: Option<u32>,
-    /// No sample for so long is no verdict (unknown). Default: five intervals, at least 2s.
+    /// No sample for so long is no verdict (unknown). Default: five intervals plus the time one sample may take, at least 2s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<Span>,
 }
