@@ -2,6 +2,7 @@
 //!
 //! Nothing here is part of what Squall ships. The suites are in `tests/tests/`, the demo and the benchmark in `tests/src/bin/`.
 
+pub mod guest;
 pub mod lab;
 pub mod skip;
 pub mod talk;

@@ -1,0 +1,135 @@
+//! The guest's root filesystem: a cpio archive that the kernel unpacks into memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use super::kernel::Kernel;
+use super::{output, which};
+
+/// What a guest holds besides busybox.
+#[derive(Debug, Default, Clone)]
+pub struct Content {
+    /// Programs found on PATH; their libraries come along.
+    pub programs: Vec<String>,
+    /// Files of this machine, put at the same absolute path; libraries come along where they are programs.
+    pub files: Vec<PathBuf>,
+    /// Kernel modules by name; what they depend on comes along. All are loaded before the script runs.
+    pub modules: Vec<String>,
+}
+
+pub fn build(cache: &Path, kernel: &Kernel, content: &Content, script: &str) -> anyhow::Result<PathBuf> {
+    let root = cache.join("root");
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    for directory in ["bin", "usr/bin", "usr/sbin", "proc", "sys", "dev", "tmp", "run", "etc", "var/lib"] {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    fs::copy(which("busybox").context("no busybox")?, root.join("bin/busybox"))?;
+    for module in modules_with_dependencies(kernel, &content.modules)? {
+        place(&kernel.modules.join(&module), &root.join("lib/modules").join(&kernel.release).join(&module))?;
+    }
+    for index in fs::read_dir(&kernel.modules)? {
+        let index = index?.path();
+        if index.is_file() {
+            let name = index.file_name().unwrap_or_default().to_owned();
+            place(&index, &root.join("lib/modules").join(&kernel.release).join(name))?;
+        }
+    }
+    for program in &content.programs {
+        let found = which(program).with_context(|| format!("no {program} on PATH"))?;
+        with_libraries(&root, &found)?;
+    }
+    for file in &content.files {
+        with_libraries(&root, file)?;
+    }
+    let init = root.join("init");
+    fs::write(&init, init_script(&content.modules, script))?;
+    executable(&init)?;
+    pack(&root, &cache.join("initramfs.cpio"))
+}
+
+fn init_script(modules: &[String], script: &str) -> String {
+    format!(
+        "#!/bin/busybox sh\n\
+         export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+         /bin/busybox --install -s /bin\n\
+         # Real programs before busybox's of the same name.\n\
+         for real in /usr/bin/* /usr/sbin/* /sbin/*; do rm -f /bin/${{real##*/}}; done\n\
+         mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev\n\
+         mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mount -t cgroup2 cgroup /sys/fs/cgroup\n\
+         for module in {}; do modprobe $module || echo \"module $module is not to be had\"; done\n\
+         ip link set lo up\n\
+         (\n{script}\n)\n\
+         echo GUEST-EXIT $?\n\
+         reboot -f\n",
+        modules.join(" ")
+    )
+}
+
+fn modules_with_dependencies(kernel: &Kernel, names: &[String]) -> anyhow::Result<BTreeSet<String>> {
+    let text = fs::read_to_string(kernel.modules.join("modules.dep"))?;
+    let needs: BTreeMap<&str, Vec<&str>> = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(file, deps)| (file, deps.split_whitespace().collect()))
+        .collect();
+    let file_of = |name: &str| {
+        let wanted = name.replace('-', "_") + ".ko";
+        needs.keys().copied().find(|file| file.rsplit('/').next().is_some_and(|file| file.replace('-', "_") == wanted))
+    };
+    let mut found = BTreeSet::new();
+    // Not found: built into this kernel, or modprobe will say so in the guest.
+    let mut todo: Vec<&str> = names.iter().filter_map(|name| file_of(name)).collect();
+    while let Some(file) = todo.pop() {
+        if found.insert(file.to_owned()) {
+            todo.extend(needs.get(file).into_iter().flatten());
+        }
+    }
+    Ok(found)
+}
+
+fn with_libraries(root: &Path, file: &Path) -> anyhow::Result<()> {
+    place(file, &inside(root, file))?;
+    // ldd fails for scripts, data and static programs: they need nothing.
+    let libraries = output(Command::new("ldd").arg(file)).unwrap_or_default();
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        place(Path::new(library), &inside(root, Path::new(library)))?;
+    }
+    Ok(())
+}
+
+fn inside(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn place(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if !to.exists() {
+        fs::create_dir_all(to.parent().context("no parent")?)?;
+        fs::copy(from, to).with_context(|| format!("{} cannot be copied", from.display()))?;
+    }
+    Ok(())
+}
+
+fn executable(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+}
+
+fn pack(root: &Path, archive: &Path) -> anyhow::Result<PathBuf> {
+    let names = output(Command::new("find").arg(".").current_dir(root))?;
+    let list = archive.with_extension("list");
+    fs::write(&list, names)?;
+    let packed = Command::new("cpio")
+        .args(["--quiet", "-o", "-H", "newc", "-O"])
+        .arg(archive)
+        .stdin(fs::File::open(&list)?)
+        .current_dir(root)
+        .status()?;
+    anyhow::ensure!(packed.success(), "cpio failed");
+    Ok(archive.to_owned())
+}
