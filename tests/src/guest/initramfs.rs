@@ -53,13 +53,12 @@ pub fn build(cache: &Path, kernel: &Kernel, content: &Content, script: &str) -> 
     pack(&root, &cache.join("initramfs.cpio"))
 }
 
+/// Real programs are found on PATH before busybox's of the same name.
 fn init_script(modules: &[String], script: &str) -> String {
     format!(
         "#!/bin/busybox sh\n\
-         export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+         export PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
          /bin/busybox --install -s /bin\n\
-         # Real programs before busybox's of the same name.\n\
-         for real in /usr/bin/* /usr/sbin/* /sbin/*; do rm -f /bin/${{real##*/}}; done\n\
          mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev\n\
          mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mount -t cgroup2 cgroup /sys/fs/cgroup\n\
          for module in {}; do modprobe $module || echo \"module $module is not to be had\"; done\n\

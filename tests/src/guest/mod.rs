@@ -53,8 +53,8 @@ pub fn run(cache: &Path, content: &Content, script: &str, limit: Duration) -> an
     let kernel = kernel::fetch(cache)?;
     let initramfs = initramfs::build(cache, &kernel, content, script)?;
     let mut machine = Command::new("qemu-system-x86_64")
-        .args(["-M", "microvm,acpi=off", "-no-reboot", "-nodefaults", "-display", "none", "-serial", "stdio"])
-        .args(["-m", "1024", "-smp", "2", "-append", "console=ttyS0 quiet panic=-1 reboot=t"])
+        .args(["-M", "q35", "-no-reboot", "-nodefaults", "-display", "none", "-serial", "stdio"])
+        .args(["-m", "1024", "-smp", "2", "-append", "console=ttyS0 quiet panic=-1"])
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
