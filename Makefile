@@ -1,0 +1,57 @@
+# Squall. `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Packages that the demo and the suites with real faults need (Debian's names).
+PACKAGES := build-essential pkg-config nftables iptables iproute2 iputils-ping haproxy nginx-light iperf3 curl procps util-linux
+# A program of each, to see whether it is there.
+PROGRAMS := cc pkg-config nft iptables ip ping haproxy nginx iperf3 curl ps nsenter
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: help demo test root bench fmt lint check deny setup clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: setup ## Five experiments against haproxy and three nginx on hosts of a lab; reports in reports/
+	@cargo build --quiet --workspace --bins
+	@cargo run --quiet -p squall-tests --bin demo
+
+test: setup ## Everything: formatting, lints, unit tests, suites with real faults in the lab
+	@cargo fmt --all --check
+	@cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@cargo build --quiet --workspace --bins
+	@mkdir -p target
+	@rm -f target/skipped.txt
+	@SQUALL_SKIPPED='$(CURDIR)/target/skipped.txt' cargo test --workspace --no-fail-fast 2>&1 | tee target/test.log || true
+	@awk -v skipped=target/skipped.txt -f tests/count.awk target/test.log
+
+root: setup ## Only the suites with real faults (needs root)
+	@cargo build --quiet --workspace --bins
+	@cargo test --quiet -p squall-tests --no-fail-fast
+
+bench: setup ## The table of docs/benchmarks.md, measured here and now (release build)
+	@cargo build --quiet --release --workspace --bins
+	@cargo run --quiet --release -p squall-tests --bin bench
+
+fmt: ## Format all sources
+	@cargo fmt --all
+
+lint: ## Formatting and clippy, warnings are errors
+	@cargo fmt --all --check
+	@cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+check: ## Does it compile?
+	@cargo check --quiet --workspace --all-targets
+
+deny: ## Licences, advisories and sources of dependencies (if cargo-deny is installed)
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: nothing was checked"; fi
+
+setup: ## Install what is missing (Debian packages, as root) and check Rust
+	@bash tests/setup.bash "$(MSRV)" "$(PACKAGES)" "$(PROGRAMS)"
+
+clean: ## Remove everything that was built
+	@cargo clean
+	@rm -rf reports

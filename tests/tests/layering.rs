@@ -1,0 +1,199 @@
+//! The arrows of docs/architecture.md hold because this reads manifests and sources. `cli -> experiments <- daemon`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Files longer than this carry their reason here.
+const LONGEST: usize = 400;
+const LONG_WITH_REASON: [(&str, &str); 0] = [];
+
+/// What the language may stand on: pure crates, no runtime, no system calls.
+const PURE: [&str; 10] =
+    ["cidr", "jiff", "jsonschema", "rand", "rand_chacha", "saphyr", "schemars", "serde", "serde_json", "strsim"];
+const PURE_MORE: [&str; 2] = ["thiserror", "uuid"];
+
+/// Where the daemon may use system calls (`nix`, `libc`): effects and kernel, and what only reads the host or holds processes.
+const TOUCHES_THE_KERNEL: [&str; 8] = [
+    "daemon/src/agent/effects/",
+    "daemon/src/agent/kernel/",
+    "daemon/src/agent/facts.rs",
+    "daemon/src/agent/facts/",
+    "daemon/src/agent/processes.rs",
+    "daemon/src/agent/processes/",
+    "daemon/src/agent/holder.rs",
+    "daemon/src/guard/",
+];
+
+#[test]
+fn the_language_is_pure() {
+    let allowed: BTreeSet<&str> = PURE.into_iter().chain(PURE_MORE).collect();
+    for name in dependencies("experiments/Cargo.toml") {
+        assert!(allowed.contains(name.as_str()), "squall-experiments must stay pure, but depends on {name}");
+    }
+    let forbidden = [
+        "std::fs",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "std::process",
+        "std::thread",
+        "std::time::Instant",
+        "std::time::SystemTime",
+        "std::env",
+        "std::io::std",
+        "Instant::now",
+        "SystemTime::now",
+    ];
+    forbid("experiments/src", &forbidden, &[], "the language does no I/O and knows no clock");
+}
+
+#[test]
+fn the_voice_knows_the_language_and_not_the_machine() {
+    assert!(!dependencies("cli/Cargo.toml").contains("squalld"), "the command line must not depend on the daemon");
+    assert!(!dependencies("daemon/Cargo.toml").contains("squall"), "the daemon must not depend on the command line");
+}
+
+#[test]
+fn agent_and_coordinator_meet_only_in_the_wire() {
+    let agent = ["crate::agent", "squalld::agent", "super::agent", "super::super::agent"];
+    forbid("daemon/src/coordinator", &agent, &[], "the coordinator never reaches into an agent");
+    let coordinator = ["crate::coordinator", "squalld::coordinator", "super::coordinator"];
+    forbid("daemon/src/agent", &coordinator, &[], "an agent never reaches into the coordinator");
+    forbid("daemon/src/guard", &coordinator, &[], "a guard never reaches into the coordinator");
+}
+
+#[test]
+fn an_agent_knows_effects_and_nothing_of_experiments() {
+    let language = [
+        "squall_experiments::experiment",
+        "squall_experiments::faults",
+        "squall_experiments::plan",
+        "squall_experiments::run_state",
+    ];
+    forbid("daemon/src/agent", &language, &[], "an agent executes effects; experiments are the coordinator's");
+    forbid("daemon/src/guard", &language, &[], "a guard undoes effects; experiments are the coordinator's");
+}
+
+#[test]
+fn only_effects_and_kernel_touch_the_kernel() {
+    forbid(
+        "daemon/src",
+        &["nix::", "libc::"],
+        &TOUCHES_THE_KERNEL,
+        "system calls belong to agent/effects and agent/kernel",
+    );
+}
+
+#[test]
+fn programs_are_started_in_one_place_and_never_through_a_shell() {
+    for part in ["daemon/src", "cli/src"] {
+        let places: Vec<String> = sources(part)
+            .into_iter()
+            .filter(|source| source.code.contains("Command::new(") && !source.path.contains("/tests"))
+            .filter(|source| source.code.contains("process::"))
+            .map(|source| source.path)
+            .collect();
+        assert!(places.len() <= 1, "programs are started in one place of {part}, not in {places:?}");
+    }
+    let shells = ["\"sh\"", "\"bash\"", "/bin/sh", "/bin/bash", "\"-c\"", "sh -c"];
+    for part in ["experiments/src", "daemon/src", "cli/src"] {
+        forbid(part, &shells, &[], "no shell is started anywhere");
+    }
+}
+
+#[test]
+fn files_are_short_or_say_why_not() {
+    let mut long = Vec::new();
+    for part in ["experiments/src", "daemon/src", "cli/src", "tests/src", "tests/tests"] {
+        for source in sources(part) {
+            let reason = LONG_WITH_REASON.iter().find(|(path, _)| *path == source.path);
+            if source.lines > LONGEST && reason.is_none() {
+                long.push(format!("{} has {} lines", source.path, source.lines));
+            }
+        }
+    }
+    assert!(long.is_empty(), "longer than {LONGEST} lines and without a reason here:\n{}", long.join("\n"));
+}
+
+#[test]
+fn this_test_would_see_a_broken_arrow() {
+    let code = without_comments_and_tests(
+        "// use nix::a;\nuse nix::b;\n/// `libc::c`\n#[cfg(test)]\nmod tests { use libc::d; }\n",
+    );
+    assert!(code.contains("nix::b") && !code.contains("nix::a") && !code.contains("libc::"), "{code}");
+}
+
+struct Source {
+    /// From the project's root.
+    path: String,
+    lines: usize,
+    /// Without comments, and without the unit tests at its end.
+    code: String,
+}
+
+/// Fails if one of `words` stands in the code of a file below `part` that no prefix of `except` covers.
+fn forbid(part: &str, words: &[&str], except: &[&str], why: &str) {
+    let mut broken = Vec::new();
+    for source in sources(part) {
+        if except.iter().any(|prefix| source.path.starts_with(prefix)) {
+            continue;
+        }
+        for line in source.code.lines() {
+            broken.extend(
+                words
+                    .iter()
+                    .filter(|word| contains_path(line, word))
+                    .map(|word| format!("{}: `{word}` in `{}`", source.path, line.trim())),
+            );
+        }
+    }
+    assert!(broken.is_empty(), "{why}:\n{}", broken.join("\n"));
+}
+
+/// `libc::x` but not `mylibc::x`.
+fn contains_path(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !word.starts_with(char::is_alphabetic) || !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+fn root() -> PathBuf {
+    squall_tests::lab::programs::root()
+}
+
+fn sources(part: &str) -> Vec<Source> {
+    let mut list = Vec::new();
+    collect(&root().join(part), &mut list);
+    list
+}
+
+fn collect(directory: &Path, list: &mut Vec<Source>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, list);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source is text");
+            let path = path.strip_prefix(root()).expect("below the root").display().to_string();
+            list.push(Source { path, lines: text.lines().count(), code: without_comments_and_tests(&text) });
+        }
+    }
+}
+
+fn without_comments_and_tests(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// Names under `[dependencies]`.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root().join(manifest)).expect("the manifest is there");
+    let section = text.split("\n[dependencies]\n").nth(1).expect("it has dependencies");
+    let section = section.split("\n[").next().unwrap_or_default();
+    section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
