@@ -1,0 +1,471 @@
+//! The report as one page: nothing is loaded, no script runs, every text from outside is escaped.
+
+use std::fmt::Write as _;
+
+use super::junit::escape;
+use super::text::{bites, delays, range};
+use super::{InjectionRow, ProbeReport, Report, plot, timeline, words};
+use crate::probe::{Judgement, Outcome, Phase};
+use crate::run_event::{Event, Evidence, InjectionState, Verdict};
+
+const STYLE: &str = include_str!("style.css");
+
+/// Shapes of the samples and of a breach, so that no colour is needed to tell them apart.
+const SHAPES: &str = "<svg width=\"0\" height=\"0\" style=\"position:absolute\" aria-hidden=\"true\"><defs>\
+    <path id=\"bad\" d=\"M-3.2-3.2 3.2 3.2M-3.2 3.2 3.2-3.2\"/><path id=\"unknown\" d=\"M0-4.2 4.2 0 0 4.2-4.2 0Z\"/>\
+    <path id=\"flag\" d=\"M-4.5-5h9L0 3Z\"/></defs></svg>";
+
+pub(super) fn page(report: &Report) -> String {
+    let title = format!("{}: {}", report.name, verdict_of(report).0);
+    let mut out = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
+         <title>{}</title><style>\n{STYLE}</style></head><body>{SHAPES}\n",
+        escape(&title)
+    );
+    header(&mut out, report);
+    out.push_str("<main>");
+    if !report.injections.is_empty() && report.duration_us > 0 && !report.phases.is_empty() {
+        let _ = write!(out, "<section><h2>Timeline</h2>{}</section>", timeline::figure(report));
+    }
+    section(&mut out, "Probes", report.probes.iter().enumerate(), |out, (index, p)| probe(out, report, p, index));
+    section(&mut out, "Injections", report.injections.iter(), injection);
+    section(&mut out, "Breaches", report.breaches.iter().take(1), |out, _| {
+        let lines = report.breaches.iter();
+        list(out, lines.map(|b| format!("{}  {}: {}", words::moment(b.at_us), b.what, b.detail)));
+    });
+    section(&mut out, "Links", report.links.iter(), matrix);
+    section(&mut out, "Notes", report.notes.iter().take(1), |out, _| list(out, report.notes.iter().cloned()));
+    section(&mut out, "What the agents checked", report.checks.iter().take(1), |out, _| {
+        list(out, report.checks.iter().map(|checked| words::event(&Event::Checked(checked.clone()))));
+    });
+    events(&mut out, report);
+    let _ = writeln!(
+        out,
+        "</main><footer>Computed from the {} events of run <span class=\"mono\">{}</span>. Times are since the run was submitted.</footer></body></html>",
+        report.events.len(),
+        escape(&report.run)
+    );
+    out
+}
+
+fn section<T>(out: &mut String, title: &str, items: impl Iterator<Item = T>, write: impl Fn(&mut String, T)) {
+    let mut items = items.peekable();
+    if items.peek().is_none() {
+        return;
+    }
+    let _ = write!(out, "\n<section><h2>{title}</h2>");
+    items.for_each(|item| write(out, item));
+    out.push_str("</section>");
+}
+
+/// Word, sentence, tone of colour, sign.
+fn verdict_of(report: &Report) -> (&'static str, &'static str, &'static str, &'static str) {
+    let Some(verdict) = report.verdict else { return ("Running", "The run has not ended.", "plain", DOTS) };
+    let (word, sentence) = words::verdict(verdict);
+    let (tone, sign) = match verdict {
+        Verdict::Held => ("good", CHECK),
+        Verdict::Refuted => ("wrong", CROSS),
+        Verdict::Refused => ("plain", DASH),
+        Verdict::Aborted => ("warn", STOP),
+        Verdict::Dirty => ("grave", BANG),
+        Verdict::Inconclusive => ("plain", QUESTION),
+    };
+    (word, sentence, tone, sign)
+}
+
+// Signs on a disc of 24 x 24.
+const CHECK: &str = "M7 12.5l3.4 3.4L17 8.6";
+const CROSS: &str = "M8 8l8 8M16 8l-8 8";
+const DASH: &str = "M7.5 12h9";
+const STOP: &str = "M9 9h6v6H9Z";
+const BANG: &str = "M12 6.8v6.4M12 17v.01";
+const QUESTION: &str = "M9.2 9.4a2.9 2.9 0 1 1 4.3 2.5c-1 .6-1.5 1-1.5 2M12 17.2v.01";
+const DOTS: &str = "M7.5 12v.01M12 12v.01M16.5 12v.01";
+
+fn sign(size: u32, path: &str) -> String {
+    format!(
+        "<svg width=\"{size}\" height=\"{size}\" viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle class=\"disc\" cx=\"12\" cy=\"12\" r=\"11\"/>\
+         <path class=\"sign\" d=\"{path}\"/></svg>"
+    )
+}
+
+fn mark(tone: &str, path: &str, word: &str) -> String {
+    format!("<span class=\"mark {tone}\">{}{}</span>", sign(15, path), escape(word))
+}
+
+fn header(out: &mut String, report: &Report) {
+    let (word, sentence, tone, path) = verdict_of(report);
+    let _ = write!(
+        out,
+        "<header><div class=\"top\"><span><b>Squall</b> report</span><span>{} \u{b7} {}</span></div>\
+         <p class=\"verdict {tone}\">{}{word}</p><h1>{}</h1>",
+        escape(&report.name),
+        words::wall(report.started_wall_ms),
+        sign(30, path),
+        escape(&report.hypothesis)
+    );
+    let mut whys = vec![sentence.to_owned()];
+    for why in std::iter::once(&report.why).chain(&report.refusals).chain(&report.aborted) {
+        if !why.is_empty() && !whys.iter().any(|said| said.contains(why.as_str())) {
+            whys.push(why.clone());
+        }
+    }
+    for why in whys {
+        let _ = write!(out, "<p class=\"why\">{}</p>", escape(&why));
+    }
+    numbers(out, report);
+    out.push_str("<dl class=\"facts\">");
+    let exit = report.exit_code.map_or_else(|| "none yet".to_owned(), |code| code.to_string());
+    let phases = report
+        .phases
+        .iter()
+        .map(|span| format!("{} {}", words::phase(span.phase), words::time(span.to_us.saturating_sub(span.from_us))));
+    let facts = [
+        ("Experiment", report.name.clone(), ""),
+        ("Started by", report.by.clone(), ""),
+        ("Seed", report.seed.to_string(), ""),
+        ("Exit code", exit, ""),
+        ("Phases", phases.collect::<Vec<_>>().join(", "), "wide"),
+        ("About", report.description.clone(), "wide"),
+    ];
+    for (name, value, class) in facts.iter().filter(|(_, value, _)| !value.is_empty()) {
+        let _ = write!(out, "<div class=\"{class}\"><dt>{name}</dt><dd>{}</dd></div>", escape(value));
+    }
+    let _ = write!(
+        out,
+        "<div class=\"wide\"><dt>Run</dt><dd class=\"mono\">{}</dd></div></dl></header>",
+        escape(&report.run)
+    );
+}
+
+/// What a reader asks first.
+fn numbers(out: &mut String, report: &Report) {
+    let started = report.injections.iter().filter(|row| row.state.is_some());
+    let undone = started.clone().filter(|row| row.state.is_some_and(InjectionState::is_clean)).count();
+    let judged = report.probes.iter().filter(|probe| probe.phases.iter().any(|phase| phase.judgement.is_some()));
+    let held =
+        judged.clone().filter(|probe| probe.phases.iter().all(|s| s.judgement.is_none_or(|j| j == Judgement::Pass)));
+    let longest = |of: fn(&InjectionRow) -> Option<u64>| report.injections.iter().filter_map(of).max();
+    let mut cells = vec![("Took".to_owned(), words::time(report.duration_us), "")];
+    if started.clone().count() > 0 {
+        cells.push(("Faults undone".to_owned(), format!("{undone} of {}", started.count()), ""));
+    }
+    if judged.clone().count() > 0 {
+        cells.push(("Probes within tolerance".to_owned(), format!("{} of {}", held.count(), judged.count()), ""));
+    }
+    let slowest = if report.injections.len() > 1 { "at most" } else { "" };
+    for (name, us) in [
+        ("Order \u{2192} active", longest(|row| row.delays.order_to_active_us)),
+        ("Breach \u{2192} all undone", longest(|row| row.delays.breach_to_reverted_us)),
+    ] {
+        if let Some(us) = us {
+            cells.push((name.to_owned(), words::time(us), slowest));
+        }
+    }
+    out.push_str("<dl class=\"numbers\">");
+    for (name, value, note) in cells {
+        let note = if note.is_empty() { String::new() } else { format!(" <small>{note}</small>") };
+        let _ = write!(out, "<div><dt>{name}</dt><dd>{value}{note}</dd></div>");
+    }
+    out.push_str("</dl>");
+}
+
+fn probe(out: &mut String, report: &Report, probe: &ProbeReport, index: usize) {
+    let _ = write!(
+        out,
+        "<article><h3>{}</h3><p class=\"about\">{} \u{b7} tolerance: {}</p>{}",
+        escape(&probe.name),
+        escape(&probe.what),
+        escape(&probe.tolerance.join(", ")),
+        plot::figure(report, probe, index)
+    );
+    if !probe.phases.is_empty() {
+        let value = if probe.has_values() { "<th class=\"n\" scope=\"col\">Value</th>" } else { "" };
+        let _ = write!(
+            out,
+            "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Numbers of {}\"><table><thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Judgement</th>\
+             <th class=\"n\" scope=\"col\">Samples</th><th class=\"n\" scope=\"col\">ok</th><th class=\"n\" scope=\"col\">bad</th><th class=\"n\" scope=\"col\">unknown</th>\
+             <th class=\"n\" scope=\"col\">Success</th>{value}<th class=\"n\" scope=\"col\">p50</th><th class=\"n\" scope=\"col\">p95</th><th class=\"n\" scope=\"col\">p99</th>\
+             <th class=\"n\" scope=\"col\">of</th></tr></thead><tbody>",
+            escape(&probe.name)
+        );
+    }
+    let time = |us: Option<u64>| us.map_or_else(|| "\u{2013}".to_owned(), words::time);
+    for s in &probe.phases {
+        let value = match (probe.has_values(), s.values) {
+            (false, _) => String::new(),
+            (true, None) => "<td class=\"n\">\u{2013}</td>".to_owned(),
+            (true, Some(values)) => format!("<td class=\"n\">{}</td>", range(values)),
+        };
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td>{value}<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\"><small>{}</small></td></tr>",
+            words::phase(s.phase),
+            judgement(s.judgement),
+            s.samples,
+            s.ok,
+            s.bad,
+            s.unknown,
+            s.success.map_or_else(|| "\u{2013}".to_owned(), words::share),
+            time(s.p50_us),
+            time(s.p95_us),
+            time(s.p99_us),
+            s.measured,
+        );
+    }
+    if !probe.phases.is_empty() {
+        out.push_str("</tbody></table></div>");
+    }
+    for s in probe.phases.iter().filter(|s| !s.detail.is_empty()) {
+        let phase = words::phase(s.phase);
+        let _ = write!(out, "<p class=\"under\"><span class=\"quiet\">{phase}:</span> {}</p>", escape(&s.detail));
+    }
+    out.push_str("</article>");
+}
+
+fn judgement(judgement: Option<Judgement>) -> String {
+    let word = words::judgement(judgement);
+    match judgement {
+        Some(Judgement::Pass) => mark("good", CHECK, word),
+        Some(Judgement::Fail) => mark("wrong", CROSS, word),
+        Some(Judgement::Unknown) => mark("plain", QUESTION, word),
+        None => format!("<span class=\"quiet\">{word}</span>"),
+    }
+}
+
+fn state_mark(state: Option<InjectionState>) -> String {
+    let word = words::state(state);
+    match state {
+        Some(InjectionState::Reverted | InjectionState::GoneWithTarget) => mark("good", CHECK, word),
+        Some(InjectionState::RevertUnconfirmed) => mark("grave", BANG, word),
+        Some(InjectionState::Failed | InjectionState::Refused) => mark("warn", CROSS, word),
+        Some(_) => mark("warn", DOTS, word),
+        None => mark("plain", DASH, word),
+    }
+}
+
+fn injection(out: &mut String, row: &InjectionRow) {
+    let _ = write!(
+        out,
+        "<article><div class=\"head\"><h3>{} <span class=\"quiet\">on {}</span></h3>{}</div><ul class=\"effects about\">",
+        escape(&row.step),
+        escape(&row.node),
+        state_mark(row.state)
+    );
+    for effect in &row.effects {
+        let _ = write!(out, "<li>{}</li>", escape(effect));
+    }
+    out.push_str("</ul>");
+    let at = &row.at;
+    let undone = if row.state.is_some_and(InjectionState::is_clean) { "undone" } else { "breached" };
+    let mut moments = vec![
+        ("ordered", at.ordered_us, ""),
+        ("journaled", at.journaled_us, ""),
+        ("applying", at.applying_us, ""),
+        ("active", at.active_us, "hot"),
+        ("breach seen", at.breach_us, "breached"),
+        ("halt sent", at.halt_sent_us, ""),
+        ("reverting", at.reverting_us, ""),
+        (words::state(row.state), at.ended_us, undone),
+    ];
+    moments.retain(|(_, us, _)| us.is_some());
+    if !moments.is_empty() {
+        out.push_str("<ol class=\"moments\">");
+        for (name, us, class) in moments {
+            let at = words::moment(us.unwrap_or(0));
+            let _ = write!(out, "<li class=\"{class}\"><b>{name}</b><span>{at}</span></li>");
+        }
+        out.push_str("</ol>");
+    }
+    let mut facts: Vec<(&str, String)> = delays(row).into_iter().map(|(name, us)| (name, words::time(us))).collect();
+    facts.extend(row.cause.map(|cause| ("reverted because", words::cause(cause).to_owned())));
+    if !facts.is_empty() {
+        out.push_str("<dl class=\"delays\">");
+        for (name, value) in facts {
+            let _ = write!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+        }
+        out.push_str("</dl>");
+    }
+    proofs(out, row);
+    for (name, text) in [("Not met", row.unmet.as_deref()), ("Agent", Some(row.detail.as_str()))] {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            let _ = write!(out, "<p class=\"under\"><span class=\"quiet\">{name}:</span> {}</p>", escape(text));
+        }
+    }
+    out.push_str("</article>");
+}
+
+/// What was measured where the fault should bite; a measurement that says the same at the end as at the start is shown once.
+fn proofs(out: &mut String, row: &InjectionRow) {
+    let repeated = |e: &&Evidence| !row.evidence_at_end.contains(*e);
+    let start = row.evidence.iter().filter(repeated).map(|evidence| ("at start", evidence));
+    let all: Vec<_> = start.chain(row.evidence_at_end.iter().map(|evidence| ("whole life", evidence))).collect();
+    if all.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Proof of effect\"><table><thead><tr><th scope=\"col\">Measured</th><th scope=\"col\">Before</th>\
+         <th scope=\"col\">While active</th><th scope=\"col\">When</th><th scope=\"col\">Proof of effect</th></tr></thead><tbody>",
+    );
+    for (when, evidence) in all {
+        let word = bites(evidence.bites);
+        let answer = match evidence.bites {
+            Some(true) => mark("good", CHECK, word),
+            Some(false) => mark("wrong", CROSS, word),
+            None => mark("plain", QUESTION, word),
+        };
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{when}</td><td>{answer}</td></tr>",
+            escape(&evidence.what),
+            escape(&evidence.before),
+            escape(&evidence.after)
+        );
+    }
+    out.push_str("</tbody></table></div>");
+}
+
+fn matrix(out: &mut String, links: &super::Links) {
+    let nodes = &links.matrix.nodes;
+    let _ = write!(
+        out,
+        "<article><h3>{}</h3><p class=\"about\">Do packets from the row reach the column?</p>\
+         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Links of {0}\"><table class=\"matrix\"><thead><tr><th></th>",
+        escape(&links.step)
+    );
+    for node in nodes {
+        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(node));
+    }
+    out.push_str("</tr></thead><tbody>");
+    for (index, (node, cut)) in nodes.iter().zip(&links.matrix.cut).enumerate() {
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(node));
+        for (other, cut) in cut.iter().enumerate() {
+            let cell = match (index == other, cut) {
+                (true, _) => "<td class=\"quiet\">\u{b7}</td>",
+                (false, true) => "<td class=\"cut\">cut</td>",
+                (false, false) => "<td>yes</td>",
+            };
+            out.push_str(cell);
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str("</tbody></table></div></article>");
+}
+
+fn list(out: &mut String, lines: impl Iterator<Item = String>) {
+    out.push_str("<ul class=\"lines\">");
+    for line in lines {
+        let _ = write!(out, "<li>{}</li>", escape(&line));
+    }
+    out.push_str("</ul>");
+}
+
+/// Everything that happened; samples that went well are counted, for the plots show them.
+fn events(out: &mut String, report: &Report) {
+    if report.events.is_empty() {
+        return;
+    }
+    let _ = write!(
+        out,
+        "\n<section><h2>Events</h2><details><summary>All {} events in order</summary>\
+         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Events\"><table><tbody>",
+        report.events.len()
+    );
+    let mut good = 0;
+    for event in &report.events {
+        if matches!(&event.event, Event::Sampled { sample, .. } if sample.outcome == Outcome::Ok) {
+            good += 1;
+            continue;
+        }
+        flush(out, &mut good);
+        let loud = match &event.event {
+            Event::Breach { .. } | Event::Refused { .. } | Event::Aborted { .. } | Event::AgentLost { .. } => true,
+            Event::Judged { judgement, phase, .. } => *judgement == Judgement::Fail && *phase != Phase::Before,
+            Event::Changed { state, .. } => *state == InjectionState::RevertUnconfirmed,
+            _ => false,
+        };
+        let class = if loud { " class=\"loud\"" } else { "" };
+        let text = escape(&words::event(&event.event));
+        let _ = write!(out, "<tr{class}><td>{}</td><td>{text}</td></tr>", words::moment(event.at_us));
+    }
+    flush(out, &mut good);
+    out.push_str("</tbody></table></div></details></section>");
+}
+
+fn flush(out: &mut String, good: &mut usize) {
+    if *good > 0 {
+        let plural = if *good == 1 { "sample" } else { "samples" };
+        let _ = write!(out, "<tr><td></td><td class=\"quiet\">{good} {plural} ok</td></tr>");
+        *good = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    /// Set `SQUALL_REPORT_DIR` to look at the pages with a browser.
+    fn keep(name: &str, html: &str) {
+        if let Some(directory) = std::env::var_os("SQUALL_REPORT_DIR") {
+            std::fs::write(std::path::Path::new(&directory).join(name), html).expect("SQUALL_REPORT_DIR is writable");
+        }
+    }
+
+    #[test]
+    fn the_page_loads_nothing_and_runs_nothing() {
+        let html = page(&Report::of(sample::RUN, &sample::refuted()));
+        keep("refuted.html", &html);
+        for forbidden in ["<script", "<link", "<img", "<iframe", "@import", "url(", "javascript:", "src="] {
+            assert!(!html.contains(forbidden), "found {forbidden}");
+        }
+        // Addresses of the experiment are shown as text and never as something to fetch.
+        assert!(!html.contains("href=\"http"));
+        assert!(html.contains("default-src 'none'"));
+    }
+
+    #[test]
+    fn every_sample_is_drawn_in_its_own_shape() {
+        let report = Report::of(sample::RUN, &sample::refuted());
+        let html = page(&report);
+        let count = |outcome| report.probes.iter().flat_map(|p| &p.points).filter(|p| p.outcome == outcome).count();
+        let plots: String =
+            html.split("<figure>").skip(1).filter_map(|part| part.split("</svg></div>").next()).collect();
+        assert_eq!(plots.matches("<circle").count(), count(Outcome::Ok));
+        assert_eq!(plots.matches("href=\"#bad\" class").count(), count(Outcome::Bad));
+        assert_eq!(plots.matches("href=\"#unknown\" class").count(), count(Outcome::Unknown));
+        assert!(count(Outcome::Bad) > 3 && count(Outcome::Unknown) == 1);
+    }
+
+    #[test]
+    fn nothing_from_outside_can_break_out_of_the_page() {
+        let html = page(&Report::of("r</title><script>", &sample::hostile()));
+        keep("hostile.html", &html);
+        assert!(!html.contains("<script"), "a script got through");
+        assert_eq!(html.matches("</details>").count(), 1);
+        assert_eq!(html.matches("</title>").count(), html.matches("<title").count());
+    }
+
+    #[test]
+    fn a_long_run_makes_a_page_of_bounded_size() {
+        let mut events = sample::refuted();
+        let good =
+            |e: &&crate::run_event::RunEvent| matches!(&e.event, Event::Sampled { probe, .. } if probe == "checkout");
+        let template = events.iter().find(good).expect("a sample").clone();
+        events.extend((0..30_000).map(|n| crate::run_event::RunEvent { at_us: n * 1_200, ..template.clone() }));
+        events.sort_by_key(|event| event.at_us);
+        let html = page(&Report::of(sample::RUN, &events));
+        assert!(html.len() < 300_000, "{} bytes", html.len());
+        assert!(html.contains("least, median and greatest"));
+    }
+
+    #[test]
+    fn a_page_without_events_is_a_page_all_the_same() {
+        let html = page(&Report::of("r", &[]));
+        assert!(html.contains("Running") && html.ends_with("</html>\n"));
+        keep("refused.html", &page(&Report::of(sample::RUN, &sample::refused())));
+    }
+}

@@ -1,0 +1,241 @@
+//! What happened to each injection, and when.
+
+use serde::{Deserialize, Serialize};
+
+use super::words;
+use crate::plan::{Injection, Plan, PlannedFault, PlannedStep};
+use crate::run_event::{Event, Evidence, InjectionReport, InjectionState, RevertCause, RunEvent};
+
+/// One fault of a run on one node, once for each pulse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InjectionRow {
+    /// `step.node` with a pulse counter, without the run's id.
+    pub injection: String,
+    /// As in the plan: without the pulse counter.
+    pub key: String,
+    pub node: String,
+    /// Name of the step.
+    pub step: String,
+    /// Name of the fault.
+    pub fault: String,
+    /// In words, one for each.
+    pub effects: Vec<String>,
+    /// None: never ordered.
+    pub state: Option<InjectionState>,
+    pub at: Moments,
+    pub delays: Delays,
+    pub cause: Option<RevertCause>,
+    /// What the agent said with the last change of state.
+    pub detail: String,
+    /// Measured when it became active.
+    pub evidence: Vec<Evidence>,
+    /// Measured over its whole life.
+    pub evidence_at_end: Vec<Evidence>,
+    /// False: measured, and it did not take effect. None: nothing could be measured.
+    pub bites: Option<bool>,
+    /// A check of the fault itself that the system failed.
+    pub unmet: Option<String>,
+}
+
+/// Microseconds since the run was submitted, as the coordinator saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moments {
+    pub ordered_us: Option<u64>,
+    pub journaled_us: Option<u64>,
+    pub applying_us: Option<u64>,
+    pub active_us: Option<u64>,
+    /// The first breach while it was open.
+    pub breach_us: Option<u64>,
+    /// The abort's order to its node went out.
+    pub halt_sent_us: Option<u64>,
+    pub reverting_us: Option<u64>,
+    /// A terminal state: reverted, gone with its target, failed, refused, or not confirmed.
+    pub ended_us: Option<u64>,
+}
+
+/// Microseconds between moments; None where one of them did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delays {
+    pub order_to_active_us: Option<u64>,
+    pub breach_to_halt_us: Option<u64>,
+    pub halt_to_reverted_us: Option<u64>,
+    pub breach_to_reverted_us: Option<u64>,
+    /// How long it was active, until its absence was observed.
+    pub active_us: Option<u64>,
+}
+
+impl InjectionRow {
+    fn planned(fault: &PlannedFault, injection: &Injection) -> Self {
+        InjectionRow {
+            injection: injection.key.clone(),
+            key: injection.key.clone(),
+            node: injection.node.clone(),
+            step: fault.name.clone(),
+            fault: fault.fault.clone(),
+            effects: injection.effects.iter().map(words::effect).collect(),
+            state: None,
+            at: Moments::default(),
+            delays: Delays::default(),
+            cause: None,
+            detail: String::new(),
+            evidence: Vec::new(),
+            evidence_at_end: Vec::new(),
+            bites: None,
+            unmet: None,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.state.is_some_and(|state| !state.is_terminal())
+    }
+
+    /// True if something of ours may be left on the node.
+    pub fn is_dirty(&self) -> bool {
+        self.state == Some(InjectionState::RevertUnconfirmed)
+    }
+
+    fn changed(&mut self, at_us: u64, state: InjectionState, report: &InjectionReport) {
+        self.state = Some(state);
+        let moment = match state {
+            InjectionState::Ordered => &mut self.at.ordered_us,
+            InjectionState::Journaled => &mut self.at.journaled_us,
+            InjectionState::Applying => &mut self.at.applying_us,
+            InjectionState::Active => &mut self.at.active_us,
+            InjectionState::Reverting => &mut self.at.reverting_us,
+            _ => &mut self.at.ended_us,
+        };
+        moment.get_or_insert(at_us);
+        // A revert that is confirmed later, by the guard or after a boot, counts from then.
+        if state.is_clean() {
+            self.at.ended_us = Some(at_us);
+        }
+        self.cause = report.cause.or(self.cause);
+        if !report.detail.is_empty() {
+            self.detail.clone_from(&report.detail);
+        }
+        if report.unmet.is_some() {
+            self.unmet.clone_from(&report.unmet);
+        }
+        if !report.evidence.is_empty() {
+            let kept = if state.is_terminal() { &mut self.evidence_at_end } else { &mut self.evidence };
+            kept.clone_from(&report.evidence);
+        }
+    }
+
+    fn conclude(&mut self) {
+        let judged = if self.evidence_at_end.iter().any(|evidence| evidence.bites.is_some()) {
+            &self.evidence_at_end
+        } else {
+            &self.evidence
+        };
+        let answers: Vec<bool> = judged.iter().filter_map(|evidence| evidence.bites).collect();
+        self.bites = (!answers.is_empty()).then(|| answers.iter().all(|bites| *bites));
+        let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
+        let Moments { ordered_us, active_us, breach_us, halt_sent_us, ended_us, .. } = self.at;
+        let reverted = ended_us.filter(|_| self.state.is_some_and(InjectionState::is_clean));
+        self.delays = Delays {
+            order_to_active_us: between(ordered_us, active_us),
+            breach_to_halt_us: between(breach_us, halt_sent_us),
+            halt_to_reverted_us: between(halt_sent_us, reverted),
+            breach_to_reverted_us: between(breach_us, reverted),
+            active_us: between(active_us, reverted),
+        };
+    }
+}
+
+/// In the order of the plan; a pulsed injection once for each pulse; what was never ordered is there without times.
+pub(super) fn injections(run: &str, events: &[RunEvent]) -> Vec<InjectionRow> {
+    let mut planned: Vec<InjectionRow> = Vec::new();
+    let mut rows: Vec<InjectionRow> = Vec::new();
+    for RunEvent { at_us, event, .. } in events {
+        match event {
+            Event::Submitted { plan, .. } => planned = of_plan(plan),
+            Event::Ordered { injection, node } => {
+                let row = row(&mut rows, &planned, run, injection, node);
+                row.state.get_or_insert(InjectionState::Ordered);
+                row.at.ordered_us.get_or_insert(*at_us);
+            }
+            Event::Changed { injection, node, state, report } => {
+                row(&mut rows, &planned, run, injection, node).changed(*at_us, *state, report);
+            }
+            Event::Breach { .. } => {
+                for row in rows.iter_mut().filter(|row| row.is_open()) {
+                    row.at.breach_us.get_or_insert(*at_us);
+                }
+            }
+            Event::HaltSent { node } => {
+                for row in rows.iter_mut().filter(|row| row.is_open() && row.node == *node) {
+                    row.at.halt_sent_us.get_or_insert(*at_us);
+                }
+            }
+            _ => {}
+        }
+    }
+    rows.iter_mut().for_each(InjectionRow::conclude);
+    let mut ordered = Vec::new();
+    for planned in planned {
+        let (mut of_key, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.key == planned.key);
+        rows = rest;
+        if of_key.is_empty() {
+            of_key.push(planned);
+        }
+        ordered.extend(of_key);
+    }
+    ordered.extend(rows);
+    ordered
+}
+
+fn of_plan(plan: &Plan) -> Vec<InjectionRow> {
+    let faults = plan.steps.iter().filter_map(|step| match step {
+        PlannedStep::Fault(fault) => Some(fault),
+        PlannedStep::Wait { .. } => None,
+    });
+    faults.flat_map(|fault| fault.injections.iter().map(|injection| InjectionRow::planned(fault, injection))).collect()
+}
+
+fn row<'a>(
+    rows: &'a mut Vec<InjectionRow>,
+    planned: &[InjectionRow],
+    run: &str,
+    full: &str,
+    node: &str,
+) -> &'a mut InjectionRow {
+    let name = full.strip_prefix(run).and_then(|rest| rest.strip_prefix('/')).unwrap_or(full);
+    if let Some(index) = rows.iter().position(|row| row.injection == name) {
+        return &mut rows[index];
+    }
+    // The longest key wins, and what follows it must be a counter: `0.db1` is not `0.db10`.
+    let counter = |rest: &str| {
+        let digits = rest.strip_prefix(|c: char| !c.is_ascii_alphanumeric()).unwrap_or("");
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let of_plan = planned
+        .iter()
+        .filter(|row| row.node == node)
+        .filter(|row| name.strip_prefix(row.key.as_str()).is_some_and(|rest| rest.is_empty() || counter(rest)));
+    let mut new = of_plan.max_by_key(|row| row.key.len()).cloned().unwrap_or_else(|| InjectionRow {
+        key: name.to_owned(),
+        node: node.to_owned(),
+        ..InjectionRow::planned(&unplanned(), &Injection { key: String::new(), node: String::new(), effects: vec![] })
+    });
+    new.injection = name.to_owned();
+    rows.push(new);
+    rows.last_mut().expect("just pushed")
+}
+
+/// An event may name an injection that the plan does not: it is shown all the same.
+fn unplanned() -> PlannedFault {
+    PlannedFault {
+        name: "not in the plan".to_owned(),
+        fault: String::new(),
+        duration: crate::units::Span::default(),
+        pulse: None,
+        when: None,
+        background: false,
+        injections: Vec::new(),
+        links: None,
+    }
+}

@@ -1,0 +1,328 @@
+//! Things of a run in words for people.
+
+use std::fmt::Write as _;
+
+use crate::effect::{Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Hog, Spare};
+use crate::probe::{Judgement, Outcome, Phase};
+use crate::run_event::{Event, InjectionState, RevertCause, Verdict};
+use crate::units::{Percent, Span};
+
+/// A length of time with three digits: `840 us`, `12.3 ms`, `1.25 s`, `2 min 5 s`.
+pub fn time(us: u64) -> String {
+    let (value, unit) = match us {
+        0..1_000 => return format!("{us} us"),
+        1_000..999_500 => (us as f64 / 1e3, "ms"),
+        999_500..120_000_000 => (us as f64 / 1e6, "s"),
+        _ => {
+            let seconds = (us + 500_000) / 1_000_000;
+            return match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+                (0, minutes, 0) => format!("{minutes} min"),
+                (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+                (hours, minutes, _) => format!("{hours} h {minutes} min"),
+            };
+        }
+    };
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    let mut number = format!("{value:.digits$}");
+    if digits > 0 {
+        number.truncate(number.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    format!("{number} {unit}")
+}
+
+/// A moment of the run: `+12.345s`.
+pub fn moment(us: u64) -> String {
+    format!("+{}.{:03}s", us / 1_000_000, us / 1_000 % 1_000)
+}
+
+/// A moment on the wall clock, for people: `2026-03-01 12:00:00 UTC`.
+pub fn wall(ms: u64) -> String {
+    let moment = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    moment.map_or_else(|| "unknown".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// `99.5 %`; never 100 % if anything failed.
+pub fn share(percent: f64) -> String {
+    if percent < 100.0 && percent > 99.99 {
+        return "> 99.99 %".to_owned();
+    }
+    let text = format!("{percent:.2}");
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+pub fn verdict(verdict: Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Held => ("Held", "The steady state held."),
+        Verdict::Refuted => ("Refuted", "The hypothesis is refuted: a weakness was found."),
+        Verdict::Refused => ("Refused", "The run was refused; nothing happened."),
+        Verdict::Aborted => ("Aborted", "The run was aborted and everything is undone."),
+        Verdict::Dirty => ("Left dirty", "A revert is not confirmed: something may be left on a host."),
+        Verdict::Inconclusive => ("Inconclusive", "The run does not tell whether the hypothesis holds."),
+    }
+}
+
+pub fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Before => "before",
+        Phase::During => "during",
+        Phase::After => "after",
+    }
+}
+
+pub fn judgement(judgement: Option<Judgement>) -> &'static str {
+    match judgement {
+        Some(Judgement::Pass) => "pass",
+        Some(Judgement::Fail) => "fail",
+        Some(Judgement::Unknown) => "unknown",
+        None => "not judged",
+    }
+}
+
+pub fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Bad => "bad",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+pub fn state(state: Option<InjectionState>) -> &'static str {
+    match state {
+        None => "not started",
+        Some(InjectionState::Ordered) => "ordered",
+        Some(InjectionState::Journaled) => "journaled",
+        Some(InjectionState::Applying) => "applying",
+        Some(InjectionState::Active) => "active",
+        Some(InjectionState::Reverting) => "reverting",
+        Some(InjectionState::Reverted) => "reverted",
+        Some(InjectionState::GoneWithTarget) => "gone with its target",
+        Some(InjectionState::RevertUnconfirmed) => "revert not confirmed",
+        Some(InjectionState::Failed) => "failed",
+        Some(InjectionState::Refused) => "refused",
+    }
+}
+
+/// Why an injection was reverted.
+pub fn cause(cause: RevertCause) -> &'static str {
+    match cause {
+        RevertCause::Deadline => "its duration was over",
+        RevertCause::Ordered => "ordered by the coordinator",
+        RevertCause::Halt => "halt",
+        RevertCause::Lease => "its lease ran out",
+        RevertCause::Recovery => "found at start and undone",
+        RevertCause::Shutdown => "the agent shut down",
+        RevertCause::HolderEnded => "what held it ended by itself",
+    }
+}
+
+/// The part of an injection's full name that people read: `<run>/0.db1` is `0.db1`.
+pub fn short(injection: &str) -> &str {
+    injection.rsplit('/').next().unwrap_or(injection)
+}
+
+/// One event as one line, without its time.
+pub fn event(event: &Event) -> String {
+    let with = |what: String, detail: &str| if detail.is_empty() { what } else { format!("{what}: {detail}") };
+    match event {
+        Event::Submitted { by, plan } => {
+            format!("{} submitted by {by}, seed {}", plan.experiment.metadata.name, plan.seed)
+        }
+        Event::Admitted => "admitted".to_owned(),
+        Event::Refused { reasons } => format!("refused: {}", reasons.join("; ")),
+        Event::Checked(checked) => {
+            let what = format!("{} checked on {}", short(&checked.injection), checked.node);
+            let said = if checked.refusals.is_empty() { &checked.notes } else { &checked.refusals };
+            with(what, &said.join("; "))
+        }
+        Event::Phase { phase: at } => format!("phase {}", phase(*at)),
+        Event::Sampled { probe, sample, .. } => {
+            let mut text = format!("{probe} {} in {}", outcome(sample.outcome), time(sample.latency_us));
+            if let Some(value) = sample.value {
+                let _ = write!(text, ", value {value}");
+            }
+            with(text, &sample.detail)
+        }
+        Event::Judged { probe, phase: at, judgement: judged, detail } => {
+            with(format!("{probe} {} {}", phase(*at), judgement(Some(*judged))), detail)
+        }
+        Event::StepStarted { step, name } => format!("step {} starts: {name}", step + 1),
+        Event::StepEnded { step } => format!("step {} ended", step + 1),
+        Event::Ordered { injection, node } => format!("{} ordered on {node}", short(injection)),
+        Event::Changed { injection, node, state: now, report } => {
+            let mut text = format!("{} on {node} {}", short(injection), state(Some(*now)));
+            if let Some(because) = report.cause {
+                let _ = write!(text, " ({})", cause(because));
+            }
+            for evidence in &report.evidence {
+                let _ = write!(text, "; {}: {} \u{2192} {}", evidence.what, evidence.before, evidence.after);
+            }
+            if let Some(unmet) = &report.unmet {
+                let _ = write!(text, "; not met: {unmet}");
+            }
+            with(text, &report.detail)
+        }
+        Event::Breach { what, detail } => with(format!("breach: {what}"), detail),
+        Event::HaltRequested { by } => format!("halt requested by {by}"),
+        Event::HaltSent { node } => format!("halt sent to {node}"),
+        Event::AgentLost { node } => format!("agent of {node} lost"),
+        Event::AgentBack { node } => format!("agent of {node} back"),
+        Event::Aborted { reason } => format!("aborted: {reason}"),
+        Event::Finished { verdict: ended, why } => with(format!("finished: {}", verdict(*ended).0.to_lowercase()), why),
+    }
+}
+
+/// One effect as a sentence without its full stop.
+pub fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::PacketFilter(filter) => {
+            let how = match filter.how {
+                Cut::Drop => "drop",
+                Cut::Reject => "reject",
+                Cut::Reset => "reset",
+            };
+            let what = if filter.share == Percent::FULL { "all".to_owned() } else { filter.share.to_string() };
+            let connections = match filter.connections {
+                Connections::All => "",
+                Connections::Established => " of established connections",
+                Connections::New => " of new connections",
+            };
+            let of = if filter.share == Percent::FULL { "" } else { " of" };
+            format!("{how} {what}{of} packets{connections}{}", flow(&filter.flow))
+        }
+        Effect::PacketDelay(delay) => {
+            let mut does = Vec::new();
+            if delay.latency != Span::default() || delay.jitter != Span::default() {
+                let mut text = format!("delay by {}", delay.latency);
+                if delay.jitter != Span::default() {
+                    let distribution = match delay.distribution {
+                        Distribution::Uniform => "uniform",
+                        Distribution::Normal => "normal",
+                        Distribution::Pareto => "pareto",
+                    };
+                    let _ = write!(text, " \u{b1} {} ({distribution})", delay.jitter);
+                }
+                does.push(text);
+            }
+            let shares = [
+                ("lose", delay.loss),
+                ("duplicate", delay.duplicate),
+                ("reorder", delay.reorder),
+                ("corrupt", delay.corrupt),
+            ];
+            let shares = shares.iter().filter(|(_, share)| *share != Percent::ZERO);
+            does.extend(shares.map(|(verb, share)| format!("{verb} {share}")));
+            if delay.correlation != Percent::ZERO {
+                does.push(format!("correlation {}", delay.correlation));
+            }
+            let engine = match delay.engine {
+                Engine::Netem => "netem",
+                Engine::PacketQueue => "packet-queue",
+            };
+            format!("{} of packets{} [{engine}]", does.join(", "), flow(&delay.flow))
+        }
+        Effect::Signal(signal) => {
+            let name = format!("{:?}", signal.signal).to_uppercase();
+            let mut text = format!("send {name} to processes {}", signal.processes);
+            if let Some(repeat) = signal.repeat {
+                let _ = write!(text, ", again every {repeat}");
+            }
+            if let Some(within) = signal.back_within {
+                let _ = write!(text, ", back within {within}");
+            }
+            text
+        }
+        Effect::Freeze(freeze) => format!("stop every thread of processes {}", freeze.processes),
+        Effect::HoldSpace(hold) => {
+            format!(
+                "occupy {} on the filesystem of {}, at least {} stay free",
+                amount(hold.amount),
+                hold.path,
+                hold.reserve
+            )
+        }
+        Effect::Hog(Hog::Cpu { workers, load }) => {
+            format!("burn {load} of {workers} {}", if *workers == 1 { "processor" } else { "processors" })
+        }
+        Effect::Hog(Hog::Memory { amount: held, reserve }) => {
+            format!("occupy {} of memory, at least {reserve} stay available", amount(*held))
+        }
+    }
+}
+
+fn amount(amount: Amount) -> String {
+    match amount {
+        Amount::Bytes(size) => size.to_string(),
+        Amount::Percent(percent) => percent.to_string(),
+        Amount::LeaveFree(size) => format!("all but {size}"),
+    }
+}
+
+fn flow(flow: &Flow) -> String {
+    let mut text = String::new();
+    let direction = match flow.direction {
+        Direction::To => "to",
+        Direction::From => "from",
+        Direction::Both => "to and from",
+    };
+    let peers: Vec<String> = flow.peers.iter().map(ToString::to_string).collect();
+    let peers = if peers.is_empty() { "everyone".to_owned() } else { peers.join(", ") };
+    let _ = write!(text, " {direction} {peers}");
+    if let Some(protocol) = flow.protocol {
+        let _ = write!(text, ", {} only", format!("{protocol:?}").to_uppercase());
+    }
+    for (what, ports) in [("local", &flow.local_ports), ("remote", &flow.remote_ports)] {
+        if !ports.is_empty() {
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            let _ = write!(text, ", {what} port {}", ports.join(" or "));
+        }
+    }
+    if let Some(interface) = &flow.interface {
+        let _ = write!(text, ", on {interface}");
+    }
+    if !flow.spare.is_empty() {
+        let spared: Vec<&str> = flow.spare.iter().map(spare).collect();
+        let _ = write!(text, "; spared: {}", spared.join(", "));
+    }
+    text
+}
+
+fn spare(spare: &Spare) -> &'static str {
+    match spare {
+        Spare::Coordinator => "coordinator",
+        Spare::Ssh => "SSH",
+        Spare::Dns => "DNS",
+        Spare::Neighbours => "neighbour discovery",
+        Spare::Loopback => "loopback",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_keep_three_digits() {
+        for (us, text) in [
+            (0, "0 us"),
+            (840, "840 us"),
+            (1_234, "1.23 ms"),
+            (12_300, "12.3 ms"),
+            (312_499, "312 ms"),
+            (999_600, "1 s"),
+            (30_012_000, "30 s"),
+            (125_000_000, "2 min 5 s"),
+            (180_000_000, "3 min"),
+            (3_720_000_000, "1 h 2 min"),
+        ] {
+            assert_eq!(time(us), text);
+        }
+    }
+
+    #[test]
+    fn a_single_failure_is_never_rounded_away() {
+        assert_eq!(share(100.0), "100 %");
+        assert_eq!(share(99.999), "> 99.99 %");
+        assert_eq!(share(98.5), "98.5 %");
+        assert_eq!(share(0.0), "0 %");
+    }
+}
