@@ -4,5 +4,6 @@
 
 pub mod guest;
 pub mod lab;
+pub mod shop;
 pub mod skip;
 pub mod talk;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::{Lab, programs, wait_until};
+use squall_tests::shop;
 use squall_tests::skip::lab_is_possible;
 use squall_tests::talk::Measured;
 
@@ -136,6 +137,27 @@ fn conversations_between_hosts_are_measured() {
     let seen: Measured =
         serde_json::from_str(session.output().lines().last().expect("it says what it saw")).expect("JSON");
     assert!(seen.error.is_none() && seen.answered() >= 3 && seen.corrupt == 0, "{seen:?}");
+}
+
+#[test]
+fn the_shop_opens_serves_and_survives_a_replica() {
+    if !lab_is_possible("the_shop_opens_serves_and_survives_a_replica") {
+        return;
+    }
+    let lab = shop::blueprint().start();
+    let _shop = shop::Shop::open(&lab);
+    let answers: Vec<String> =
+        (0..6).map(|_| lab.host("ctl").run("curl", &["-sf", "-m2", "http://shop.lab/"]).stdout).collect();
+    for name in shop::WEB {
+        assert!(answers.contains(&format!("served by {name}\n")), "{answers:?}");
+    }
+    let web1 = lab.host("web1");
+    let killed = web1.pids_of("nginx");
+    for pid in &killed {
+        assert!(web1.run("kill", &["-9", &pid.to_string()]).ok());
+    }
+    let back = || web1.pids_of("nginx").iter().filter(|pid| !killed.contains(pid)).count() == killed.len();
+    assert!(wait_until(Duration::from_secs(5), back), "nobody restarted nginx");
 }
 
 fn is_alive(pid: i32) -> bool {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -27,6 +27,14 @@ fn run() -> anyhow::Result<u8> {
         let [flag, host, dashes, program @ ..] = rest.as_slice() else { bail!("exec --host PID -- PROGRAM ...") };
         anyhow::ensure!(flag == "--host" && dashes == "--", "exec --host PID -- PROGRAM ...");
         return init::exec(host.to_str().context("a pid")?.parse()?, program);
+    }
+    if verb == "keep" {
+        let [flag, after, dashes, program, arguments @ ..] = rest.as_slice() else {
+            bail!("keep --after MS -- PROGRAM ...")
+        };
+        anyhow::ensure!(flag == "--after" && dashes == "--", "keep --after MS -- PROGRAM ...");
+        let after = Duration::from_millis(after.to_str().context("milliseconds")?.parse()?);
+        return keep(after, program, arguments);
     }
     let options = Options(rest.into_iter().map(|text| text.to_string_lossy().into_owned()).collect());
     let timeout = options.ms("--timeout", 2_000)?;
@@ -70,6 +78,17 @@ fn hold_lab() -> anyhow::Result<()> {
     println!("{} {} {}", lab.host("a").init_pid(), lab.host("b").init_pid(), pid.context("the sleeper runs")?);
     std::thread::park();
     Ok(())
+}
+
+/// Runs a program, and again whenever it ends: the restarter that every real service has.
+fn keep(after: Duration, program: &OsString, arguments: &[OsString]) -> anyhow::Result<u8> {
+    loop {
+        Command::new(program)
+            .args(arguments)
+            .status()
+            .with_context(|| format!("start {}", program.to_string_lossy()))?;
+        std::thread::sleep(after);
+    }
 }
 
 fn say(measured: &Measured) -> anyhow::Result<()> {

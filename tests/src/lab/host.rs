@@ -102,6 +102,19 @@ impl Host {
         Path::new(&format!("/proc/{}/root", self.init)).join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
+    /// Pids (the host's own numbers) of its processes with that name in /proc/PID/comm.
+    pub fn pids_of(&self, name: &str) -> Vec<i32> {
+        let entries = std::fs::read_dir(self.path("/proc")).into_iter().flatten().flatten();
+        let mut pids: Vec<i32> = entries
+            .filter(|entry| {
+                std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+            })
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        pids.sort_unstable();
+        pids
+    }
+
     /// Writes a file of this host, with the directories above it.
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) {
         let path = self.path(inside);

@@ -23,6 +23,7 @@ use init::Birth;
 #[derive(Default)]
 pub struct Blueprint {
     hosts: Vec<String>,
+    aliases: Vec<(String, String)>,
 }
 
 /// Running hosts. Dropped, nothing of it is left; the same if this process is killed.
@@ -54,6 +55,12 @@ impl Blueprint {
         self
     }
 
+    /// Another name for a host.
+    pub fn alias(mut self, alias: &str, host: &str) -> Self {
+        self.aliases.push((alias.to_owned(), host.to_owned()));
+        self
+    }
+
     pub fn hosts(self, names: &[&str]) -> Self {
         names.iter().fold(self, |blueprint, name| blueprint.host(name))
     }
@@ -63,6 +70,9 @@ impl Blueprint {
         let mut hosts_file = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
         for (index, name) in self.hosts.iter().enumerate() {
             let _ = writeln!(hosts_file, "{} {name} {name}.lab\n{} {name} {name}.lab", ipv4(index), ipv6(index));
+            for (alias, _) in self.aliases.iter().filter(|(_, host)| host == name) {
+                let _ = writeln!(hosts_file, "{} {alias}", ipv4(index));
+            }
         }
         let born = |name: &str| {
             let keep = vec![programs::root(), programs::built()];
