@@ -11,6 +11,7 @@
 //! `hold` says [`tether::Tether::active`] once its effect is in place, with evidence measured where it bites. If it answers with an
 //! error, nothing of it may be left. It must not rely on destructors: its process may be killed at any instruction.
 
+mod amounts;
 pub mod freeze;
 pub mod hog;
 pub mod packet_delay;

@@ -1,3 +1,5 @@
 //! Thin typed wrappers of kernel interfaces. What they mean to Squall is said in [`super::effects`].
 
 pub mod boottime;
+pub mod pidfd;
+pub mod procfs;
