@@ -10,6 +10,7 @@
 pub mod admission;
 pub mod api;
 pub mod blast_radius;
+pub mod check;
 pub mod effect;
 pub mod experiment;
 pub mod faults;
@@ -23,6 +24,9 @@ pub mod report;
 pub mod run_event;
 pub mod run_state;
 pub mod schema;
+mod schema_words;
+pub mod select;
+pub mod suggest;
 pub mod target;
 pub mod units;
 pub mod wire;

@@ -237,8 +237,43 @@ pub fn check_format(format: &str, text: &str) -> Option<Result<(), String>> {
         "bound-duration" => text.parse::<crate::probe::Bound<Span>>().map(drop),
         "bound-number" => text.parse::<crate::probe::Bound<crate::probe::Number>>().map(drop),
         "n-of-m" => text.parse::<crate::probe::NOfM>().map(drop),
+        "cidr" => parse_cidr(text).map(drop),
         _ => return None,
     })
+}
+
+/// What a text of this format is, for people: None if the format is not ours.
+pub fn format_means(format: &str) -> Option<&'static str> {
+    Some(match format {
+        "duration" => "a duration like 250ms, 10s or 1m30s",
+        "size" => "a size like 64MiB, 1GiB or 500MB",
+        "rate" => "a rate in bits per second like 10mbit",
+        "percent" => "a share like 25% or 99.5%",
+        "bound-percent" => "a comparison with a share like >= 99.5%",
+        "bound-duration" => "a comparison with a duration like <= 300ms",
+        "bound-number" => "a comparison with a number like >= 2",
+        "n-of-m" => "N of M like 2 of 3",
+        "cidr" => "an address or network like 10.0.0.5 or 10.0.0.0/24",
+        _ => return None,
+    })
+}
+
+/// An address, or a network whose host bits are zero.
+pub fn parse_cidr(text: &str) -> Result<cidr::IpCidr, String> {
+    if let Ok(cidr) = text.parse() {
+        return Ok(cidr);
+    }
+    match text.parse::<cidr::IpInet>() {
+        Ok(inet) => {
+            Err(format!("the network of `{text}` is written {}, its address {}", inet.network(), inet.address()))
+        }
+        Err(_) => expected("an address or network", "10.0.0.5, 10.0.0.0/24 or fd00::/8", text),
+    }
+}
+
+/// Schema of a list of addresses and networks (the type is foreign).
+pub(crate) fn cidr_list(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": {"type": "string", "format": "cidr"}})
 }
 
 #[cfg(test)]

@@ -1,13 +1,27 @@
 //! The one registry of faults. One fault is one file here and one line in [`ALL`]; nothing else matches on a fault's kind.
 
+pub mod cpu_pressure;
+mod describe;
+pub mod disk_fill;
+pub mod memory_pressure;
+mod network;
+pub mod network_latency;
+pub mod network_loss;
+pub mod network_partition;
+pub mod process_kill;
+pub mod process_pause;
+mod topology;
+
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::effect::Effect;
-use crate::inventory::{Inventory, Node};
+use crate::inventory::{Ability, Inventory, Node};
 use crate::plan::LinkMatrix;
-use crate::target::Target;
+use crate::target::{ProcessSelector, Target};
+
+pub use describe::Parameter;
 
 /// A kind of failure. Pure: it says what would be done, and to which node.
 pub trait Fault {
@@ -18,6 +32,8 @@ pub trait Fault {
     const SUMMARY: &'static str;
     /// False: nobody can bring back what was lost (a killed process).
     const REVERSIBLE: bool = true;
+    /// What of `on:` it uses besides the nodes.
+    const ON: On = On::Nodes;
 
     /// Mistakes that the types alone cannot show.
     fn check(_with: &Self::With, _on: &Target) -> Vec<Mistake> {
@@ -28,12 +44,31 @@ pub trait Fault {
     fn compile(with: &Self::With, scope: &Scope<'_>) -> Result<Compiled, String>;
 }
 
+/// What a fault hits on each node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// The node as a whole.
+    Nodes,
+    /// `on.processes`, which is required.
+    Processes,
+    /// `on.interface`, which may be left out: all but loopback.
+    Interface,
+    /// `on.path`, which is required.
+    Path,
+}
+
 /// A mistake in a step, with the place in it: `/with/latency`, `/on/processes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     pub pointer: String,
     pub message: String,
     pub hint: String,
+}
+
+impl Mistake {
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Mistake { pointer: pointer.into(), message: message.into(), hint: hint.into() }
+    }
 }
 
 /// What a fault compiles against.
@@ -44,6 +79,37 @@ pub struct Scope<'a> {
     pub inventory: &'a Inventory,
     /// Drawn from the run's seed for this step.
     pub seed: u64,
+}
+
+impl Scope<'_> {
+    /// Another seed for each node, the same for the same run and step.
+    fn seed_of(&self, node: &Node) -> u64 {
+        node.name.bytes().fold(self.seed, |seed, byte| crate::select::mix(seed ^ u64::from(byte)))
+    }
+
+    /// All nodes must have it; the refusal names each that has not.
+    fn require(&self, ability: Ability, what_for: &str) -> Result<(), String> {
+        let missing: Vec<String> = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.facts.cannot(ability).map(|why| format!("{} cannot {what_for}: {why}", node.name)))
+            .collect();
+        if missing.is_empty() { Ok(()) } else { Err(missing.join("\n")) }
+    }
+
+    /// The same effect on every chosen node.
+    fn everywhere(&self, mut effect: impl FnMut(&Node) -> Effect) -> Vec<(String, Vec<Effect>)> {
+        self.nodes.iter().map(|node| (node.name.clone(), vec![effect(node)])).collect()
+    }
+
+    /// `on.processes`, with the run's seed where the author gave none, so that the agent's choice can be repeated.
+    fn processes(&self, node: &Node) -> Result<ProcessSelector, String> {
+        let mut processes = self.on.processes.clone().ok_or("`on.processes` says which processes; it is missing")?;
+        if let Some(pick) = &mut processes.pick {
+            pick.seed.get_or_insert_with(|| self.seed_of(node));
+        }
+        Ok(processes)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,8 +125,10 @@ pub struct Entry {
     pub name: &'static str,
     pub summary: &'static str,
     pub reversible: bool,
+    pub on: On,
     pub schema: fn() -> Schema,
     pub check: fn(&Map<String, Value>, &Target) -> Vec<Mistake>,
+    /// Several reasons of a refusal are separated by line breaks.
     pub compile: fn(&Map<String, Value>, &Scope<'_>) -> Result<Compiled, String>,
 }
 
@@ -70,12 +138,15 @@ impl Entry {
             name: F::NAME,
             summary: F::SUMMARY,
             reversible: F::REVERSIBLE,
+            on: F::ON,
             schema: || schemars::schema_for!(F::With),
-            check: |with, on| match serde_json::from_value::<F::With>(Value::Object(with.clone())) {
-                Ok(with) => F::check(&with, on),
-                Err(error) => {
-                    vec![Mistake { pointer: "/with".into(), message: error.to_string(), hint: String::new() }]
+            check: |with, on| {
+                let mut mistakes = F::ON.check(F::NAME, on);
+                match serde_json::from_value::<F::With>(Value::Object(with.clone())) {
+                    Ok(with) => mistakes.extend(F::check(&with, on)),
+                    Err(error) => mistakes.push(Mistake::new("/with", error.to_string(), "")),
                 }
+                mistakes
             },
             compile: |with, scope| {
                 let with = serde_json::from_value(Value::Object(with.clone())).map_err(|e| e.to_string())?;
@@ -85,8 +156,51 @@ impl Entry {
     }
 }
 
+impl On {
+    fn check(self, fault: &str, on: &Target) -> Vec<Mistake> {
+        let parts = [
+            ("processes", On::Processes, on.processes.is_some()),
+            ("interface", On::Interface, on.interface.is_some()),
+            ("path", On::Path, on.path.is_some()),
+        ];
+        let mut mistakes = Vec::new();
+        for (field, of, given) in parts {
+            if given && of != self {
+                let message = format!("{fault} does not use `on.{field}`");
+                mistakes.push(Mistake::new(format!("/on/{field}"), message, "remove it, or take a fault that uses it"));
+            }
+        }
+        match self {
+            On::Processes if on.processes.is_none() => mistakes.push(Mistake::new(
+                "/on",
+                format!("{fault} needs `on.processes`"),
+                "for example `processes: {name: nginx}`, `{port: 5432}` or `{unit: postgresql.service}`",
+            )),
+            On::Path if on.path.is_none() => mistakes.push(Mistake::new(
+                "/on",
+                format!("{fault} needs `on.path`"),
+                "a directory on the filesystem that is meant, for example `path: /var/lib/postgresql`",
+            )),
+            _ => {}
+        }
+        if let Some(path) = on.path.as_ref().filter(|path| !path.starts_with('/')) {
+            mistakes.push(Mistake::new("/on/path", format!("`{path}` is not an absolute path"), "begin it with `/`"));
+        }
+        mistakes
+    }
+}
+
 /// Every fault that there is.
-pub static ALL: &[Entry] = &[];
+pub static ALL: &[Entry] = &[
+    Entry::of::<process_kill::ProcessKill>(),
+    Entry::of::<process_pause::ProcessPause>(),
+    Entry::of::<network_latency::NetworkLatency>(),
+    Entry::of::<network_loss::NetworkLoss>(),
+    Entry::of::<network_partition::NetworkPartition>(),
+    Entry::of::<disk_fill::DiskFill>(),
+    Entry::of::<cpu_pressure::CpuPressure>(),
+    Entry::of::<memory_pressure::MemoryPressure>(),
+];
 
 pub fn find(name: &str) -> Option<&'static Entry> {
     ALL.iter().find(|entry| entry.name == name)

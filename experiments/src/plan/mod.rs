@@ -1,7 +1,14 @@
 //! A plan: an experiment resolved against the live inventory. Exactly what will be done to which host, before anything happens.
 
+mod effect_text;
+mod resolve;
+mod text;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use effect_text::in_words;
+pub use resolve::resolve;
 
 use crate::effect::{ConflictKey, Effect};
 use crate::experiment::{Experiment, Pulse};
@@ -70,20 +77,4 @@ pub struct LinkMatrix {
 #[error("{}", reasons.join("\n"))]
 pub struct Refused {
     pub reasons: Vec<String>,
-}
-
-/// The same experiment, inventory and seed give the same plan, byte for byte.
-pub fn resolve(
-    _experiment: &Experiment,
-    _inventory: &crate::inventory::Inventory,
-    _seed: u64,
-) -> Result<Plan, Refused> {
-    Err(Refused { reasons: vec!["not built yet".into()] })
-}
-
-impl Plan {
-    /// For people: every effect on each host, link matrices, notes. Plain text.
-    pub fn text(&self) -> String {
-        String::new()
-    }
 }

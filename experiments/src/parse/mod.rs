@@ -1,0 +1,129 @@
+//! Text → experiment, or every mistake in it.
+//!
+//! The rules come from one source, the Rust types: schemars makes the schema from them, `walk` compares the document with it, and
+//! `check` adds what no schema can say. Places come from the YAML parser's marks.
+
+mod document;
+mod walk;
+
+use serde::de::DeserializeOwned;
+
+use crate::check::{self, Problem};
+use crate::experiment::{Experiment, Metadata, Step};
+use crate::mistake::{Mistake, Mistakes};
+use crate::probe::Probe;
+use crate::schema;
+use document::{Flaw, Kind, Node, Place};
+
+/// YAML or JSON (JSON is YAML). `file` is only for messages.
+pub fn parse(file: &str, text: &str) -> Result<Experiment, Mistakes> {
+    let (document, mut flaws) = document::read(text);
+    let experiment = document.as_ref().and_then(|document| experiment(document, &mut flaws));
+    match experiment {
+        Some(experiment) if flaws.is_empty() => Ok(experiment),
+        _ => Err(mistakes(file, flaws)),
+    }
+}
+
+/// As [`parse`], from what a file holds: a byte that is not UTF-8 is a mistake with its place.
+pub fn parse_bytes(file: &str, bytes: &[u8]) -> Result<Experiment, Mistakes> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(file, text),
+        Err(error) => {
+            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let last = before.rsplit('\n').next().unwrap_or_default();
+            let at = Place { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 };
+            let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+            let message = format!("the byte 0x{byte:02x} is not UTF-8 text");
+            let hint = "is this a binary file, or text in another encoding?".to_owned();
+            Err(mistakes(file, vec![Flaw { at, pointer: String::new(), message, hint }]))
+        }
+    }
+}
+
+fn experiment(document: &Node, flaws: &mut Vec<Flaw>) -> Option<Experiment> {
+    let mut walk = walk::Walk::new(schema::shared());
+    walk.visit(schema::shared(), document, "");
+    let place = |problem: Problem| Flaw {
+        at: document.place(&problem.pointer),
+        pointer: problem.pointer,
+        message: problem.message,
+        hint: problem.hint,
+    };
+    let whole = walk.flaws.is_empty();
+    if !whole {
+        let problems = parts(document, &walk.flaws);
+        flaws.append(&mut walk.flaws);
+        flaws.extend(problems.into_iter().map(place));
+        return None;
+    }
+    match serde_json::from_value::<Experiment>(document.to_json()) {
+        Ok(experiment) => {
+            flaws.extend(check::experiment(&experiment).into_iter().map(place));
+            Some(experiment)
+        }
+        // The schema comes from the types, so this is a difference between schemars and serde; say what serde says.
+        Err(error) => {
+            let (message, hint) = (error.to_string(), String::new());
+            flaws.push(Flaw { at: document.at, pointer: String::new(), message, hint });
+            None
+        }
+    }
+}
+
+/// Semantic mistakes of every part that the schema accepts, although others are wrong: all mistakes at once.
+fn parts(document: &Node, wrong: &[Flaw]) -> Vec<Problem> {
+    let sound = |pointer: &str| {
+        !wrong.iter().any(|flaw| flaw.pointer == pointer || flaw.pointer.starts_with(&format!("{pointer}/")))
+    };
+    fn part<T: DeserializeOwned>(node: Option<&Node>) -> Option<T> {
+        serde_json::from_value(node?.to_json()).ok()
+    }
+    let mut problems = Vec::new();
+    if let Some(metadata) = part::<Metadata>(document.get("metadata")).filter(|_| sound("/metadata")) {
+        problems.extend(check::metadata(&metadata));
+    }
+    if let Some(hypothesis) = part::<String>(document.get("hypothesis")) {
+        problems.extend(check::hypothesis(&hypothesis));
+    }
+    if let Some(radius) = part(document.get("blastRadius")).filter(|_| sound("/blastRadius")) {
+        problems.extend(check::blast_radius(&radius));
+    }
+    let probes = document.get("steadyState").map(Node::items).unwrap_or_default();
+    let names: Vec<Option<&str>> = probes
+        .iter()
+        .map(|probe| match &probe.get("name")?.kind {
+            Kind::Text(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    for (index, node) in probes.iter().enumerate().filter(|(index, _)| sound(&format!("/steadyState/{index}"))) {
+        if let Some(probe) = part::<Probe>(Some(node)) {
+            problems.extend(check::probe(index, &probe));
+        }
+    }
+    problems.extend(check::probe_names(&names));
+    let steps = document.get("method").map(Node::items).unwrap_or_default();
+    for (index, node) in steps.iter().enumerate().filter(|(index, _)| sound(&format!("/method/{index}"))) {
+        if let Some(step) = part::<Step>(Some(node)) {
+            problems.extend(check::step(index, &step));
+            if names.iter().all(Option::is_some) {
+                problems.extend(check::condition(index, &step, &names));
+            }
+        }
+    }
+    problems
+}
+
+fn mistakes(file: &str, mut flaws: Vec<Flaw>) -> Mistakes {
+    flaws.sort_by(|a, b| (a.at, &a.pointer, &a.message).cmp(&(b.at, &b.pointer, &b.message)));
+    flaws.dedup();
+    let mistake = |flaw: Flaw| Mistake {
+        line: flaw.at.line,
+        column: flaw.at.column,
+        pointer: flaw.pointer,
+        message: flaw.message,
+        hint: flaw.hint,
+    };
+    Mistakes { file: file.to_owned(), mistakes: flaws.into_iter().map(mistake).collect() }
+}

@@ -1,0 +1,142 @@
+//! Effects in plain words: what is done to the host, with every amount.
+
+use cidr::IpCidr;
+
+use crate::effect::{
+    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Hog, PacketDelay, Protocol,
+};
+use crate::target::{Pick, ProcessSelector};
+use crate::units::{Percent, Span};
+
+/// One sentence for one effect.
+pub fn in_words(effect: &Effect) -> String {
+    match effect {
+        Effect::PacketFilter(filter) => {
+            let verb = match filter.how {
+                Cut::Drop => "drops",
+                Cut::Reject => "rejects (with ICMP)",
+                Cut::Reset => "resets (TCP) or rejects (others)",
+            };
+            let share = if filter.share == Percent::FULL { "all".to_owned() } else { filter.share.to_string() };
+            let connections = match filter.connections {
+                Connections::All => "",
+                Connections::Established => ", established connections only",
+                Connections::New => ", new connections only",
+            };
+            format!("{verb} {share} {}{connections}", flow(&filter.flow))
+        }
+        Effect::PacketDelay(delay) => packet_delay(delay),
+        Effect::Signal(signal) => {
+            let mut text = format!("sends {:?} to {}", signal.signal, processes(&signal.processes)).replace(
+                &format!("{:?}", signal.signal),
+                &format!("SIG{}", format!("{:?}", signal.signal).to_uppercase()),
+            );
+            if let Some(repeat) = signal.repeat {
+                text += &format!(", again every {repeat}");
+            }
+            if let Some(back) = signal.back_within {
+                text += &format!("; must be back within {back}");
+            }
+            text
+        }
+        Effect::Freeze(freeze) => format!("stops {}", processes(&freeze.processes)),
+        Effect::HoldSpace(space) => {
+            let amount = amount(space.amount, "of the filesystem", "free");
+            format!("occupies {amount} at {}, always leaves {} free", space.path, space.reserve)
+        }
+        Effect::Hog(Hog::Cpu { workers, load }) => {
+            let threads = if *workers == 1 { "1 thread".to_owned() } else { format!("{workers} threads") };
+            format!("burns processor time with {threads} at {load} load each")
+        }
+        Effect::Hog(Hog::Memory { amount: wanted, reserve }) => {
+            format!("occupies {}, always leaves {reserve} available", amount(*wanted, "of the memory", "available"))
+        }
+    }
+}
+
+fn packet_delay(delay: &PacketDelay) -> String {
+    let mut done = Vec::new();
+    if delay.latency != Span::default() || delay.jitter != Span::default() {
+        let mut text = format!("delays by {}", delay.latency);
+        if delay.jitter != Span::default() {
+            let distribution = match delay.distribution {
+                Distribution::Uniform => "uniform",
+                Distribution::Normal => "normal",
+                Distribution::Pareto => "pareto",
+            };
+            text += &format!(" +- {} ({distribution})", delay.jitter);
+        }
+        done.push(text);
+    }
+    let shares = [
+        ("loses", delay.loss),
+        ("duplicates", delay.duplicate),
+        ("reorders", delay.reorder),
+        ("corrupts", delay.corrupt),
+    ];
+    done.extend(
+        shares.iter().filter(|(_, share)| *share != Percent::ZERO).map(|(verb, share)| format!("{verb} {share}")),
+    );
+    if delay.correlation != Percent::ZERO {
+        done.push(format!("each {} correlated with the one before", delay.correlation));
+    }
+    let engine = match delay.engine {
+        Engine::Netem => "netem",
+        Engine::PacketQueue => "packet-queue",
+    };
+    format!("{} of {}; engine {engine}", done.join(", "), flow(&delay.flow))
+}
+
+fn flow(flow: &Flow) -> String {
+    let protocol = match flow.protocol {
+        None => "",
+        Some(Protocol::Tcp) => "TCP ",
+        Some(Protocol::Udp) => "UDP ",
+        Some(Protocol::Icmp) => "ICMP ",
+    };
+    let direction = match flow.direction {
+        Direction::To => "to",
+        Direction::From => "from",
+        Direction::Both => "to and from",
+    };
+    let mut text = format!("{protocol}packets {direction} {}", peers(&flow.peers));
+    if !flow.local_ports.is_empty() {
+        text += &format!(", own port {}", numbers(&flow.local_ports));
+    }
+    if !flow.remote_ports.is_empty() {
+        text += &format!(", peer's port {}", numbers(&flow.remote_ports));
+    }
+    if let Some(interface) = &flow.interface {
+        text += &format!(", on {interface}");
+    }
+    text
+}
+
+fn peers(peers: &[IpCidr]) -> String {
+    if peers.is_empty() {
+        return "everyone".to_owned();
+    }
+    peers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn numbers(ports: &[u16]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}
+
+fn amount(amount: Amount, whole: &str, left: &str) -> String {
+    match amount {
+        Amount::Bytes(size) => size.to_string(),
+        Amount::Percent(share) => format!("{share} {whole}"),
+        Amount::LeaveFree(size) => format!("as much as leaves {size} {left}"),
+    }
+}
+
+fn processes(selector: &ProcessSelector) -> String {
+    let many = match &selector.pick {
+        Some(Pick { count: Some(1), .. }) => "one process".to_owned(),
+        Some(Pick { count: Some(count), .. }) => format!("{count} processes"),
+        Some(Pick { percent: Some(share), .. }) => format!("{share} (rounded down) of the processes"),
+        _ => "every process".to_owned(),
+    };
+    format!("{many} with {}", selector.to_string().replace(',', " and "))
+}
