@@ -23,7 +23,8 @@ fn plan(method: &str) -> Result<Plan, Refused> {
 
 #[test]
 fn x() {
-    let p = plan("  - fault: network-partition
+    let p = plan(
+        "  - fault: network-partition
     on: {nodes: {role: database}, pick: {count: 1, seed: 7}}
     with: {from: {role: database}, topology: isolate, direction: both}
     for: 30s
@@ -36,9 +37,13 @@ fn x() {
   - fault: process-kill
     on: {nodes: {role: web}, pick: {percent: 50%}, processes: {name: nginx, pick: {count: 1}}}
     for: 5s
-").unwrap_or_else(|r| panic!("{r}"));
+",
+    )
+    .unwrap_or_else(|r| panic!("{r}"));
     println!("{}", p.text());
-    let e = parse("bad.yaml", "
+    let e = parse(
+        "bad.yaml",
+        "
 apiVersion: squall/v2
 kind: Experiment
 metadata: {name: My Test}
@@ -62,6 +67,8 @@ method:
   - fault: process-pause
     for: 5s
     when: {probe: upp, above: 5}
-").unwrap_err();
+",
+    )
+    .unwrap_err();
     println!("{e}");
 }
