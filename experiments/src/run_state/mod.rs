@@ -3,10 +3,55 @@
 //! The coordinator's run task feeds it inputs and performs its outputs in order; flow tests and the simulation feed the same
 //! machine with made-up time. All times are microseconds since the run was submitted, on one monotonic clock.
 
+//! | file | what |
+//! |---|---|
+//! | `check` | admission, and every agent's look at its orders before anything happens |
+//! | `watch` | phases, probes, gates, breaches, the error budget |
+//! | `steps` | the method: faults, pulses, conditions, waits |
+//! | `injections` | orders, leases, what agents say, agents lost and back |
+//! | `abort` | the one way in which a run ends early |
+//! | `verdict` | what it all came to |
+
+mod abort;
+mod check;
+mod injections;
+mod steps;
+mod verdict;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::plan::Plan;
-use crate::probe::Sample;
+use crate::probe::{Phase, Sample};
 use crate::run_event::{Event, InjectionReport, InjectionState, Verdict};
 use crate::wire::{Checked, OpenInjection, ToAgent};
+
+use abort::Ending;
+use check::Checks;
+use injections::Live;
+use steps::StepState;
+use watch::Watch;
+
+/// Bounds on waiting, microseconds. Whatever does not happen in its bound ends the run early.
+pub mod bounds {
+    /// For all agents to answer `Check`.
+    pub const CHECK_US: u64 = 10_000_000;
+    /// From the order to `Active`.
+    pub const ACTIVE_US: u64 = 10_000_000;
+    /// From the end of an injection's duration to a terminal state.
+    pub const END_US: u64 = 5_000_000;
+    /// For the steady state before anything is injected; longer where the probes need longer for their samples.
+    pub const STEADY_US: u64 = 10_000_000;
+    /// For the system to be whole again after the last revert; longer where the probes need longer for their samples.
+    pub const RECOVERY_US: u64 = 30_000_000;
+    /// For a step's condition, where the author gives no time-out.
+    pub const CONDITION_US: u64 = 60_000_000;
+    /// After an abort an injection ends by its lease at the latest; what was not heard of by so much later is unconfirmed
+    /// (2 s are promised by the agent, the rest is the network's).
+    pub const UNDO_AFTER_LEASE_US: u64 = 5_000_000;
+    /// Between two halts to a node that has not confirmed.
+    pub const HALT_AGAIN_US: u64 = 1_000_000;
+}
 
 /// What a run needs to know besides its plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,23 +118,147 @@ pub enum Output {
 
 /// The machine.
 pub struct RunState {
-    #[allow(dead_code)]
     plan: Plan,
+    settings: Settings,
+    /// The latest time heard; never goes back.
+    now_us: u64,
+    admitted_us: u64,
+    stage: Stage,
+    checks: Checks,
+    watch: Watch,
+    steps: Vec<StepState>,
+    /// The step that the method has reached.
+    current: usize,
+    /// Every injection that was ordered, by its full name.
+    live: BTreeMap<String, Live>,
+    renew_us: u64,
+    /// Nodes whose agents are not connected, as far as was heard.
+    lost: BTreeSet<String>,
+    ending: Option<Ending>,
+    /// Why the run cannot be `Held` even if no tolerance was broken.
+    doubts: Vec<String>,
+    /// What was still wrong when the time for recovery was over.
+    not_whole: Option<String>,
+    verdict: Option<Verdict>,
+    out: Vec<Output>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Waits for admission.
+    Submitted,
+    Checking {
+        until_us: u64,
+    },
+    /// Waits for the steady state before anything is injected.
+    Gate {
+        until_us: u64,
+    },
+    Method,
+    /// Waits until every injection is in a terminal state, or given up.
+    Aborting {
+        give_up_us: u64,
+        halt_again_us: u64,
+    },
+    /// Everything is undone (or given up): is the system whole again?
+    After {
+        until_us: u64,
+    },
+    Over,
 }
 
 impl RunState {
     /// The outputs begin with `Record(Submitted)`.
-    pub fn submit(_plan: Plan, _settings: Settings, _now_us: u64) -> (Self, Vec<Output>) {
-        unreachable!("written with the run state")
+    pub fn submit(plan: Plan, settings: Settings, now_us: u64) -> (Self, Vec<Output>) {
+        let submitted = Event::Submitted { by: settings.by.clone(), plan: Box::new(plan.clone()) };
+        let state = RunState {
+            steps: vec![StepState::Pending; plan.steps.len()],
+            plan,
+            settings,
+            now_us,
+            admitted_us: now_us,
+            stage: Stage::Submitted,
+            checks: Checks::default(),
+            watch: Watch::default(),
+            current: 0,
+            live: BTreeMap::new(),
+            renew_us: u64::MAX,
+            lost: BTreeSet::new(),
+            ending: None,
+            doubts: Vec::new(),
+            not_whole: None,
+            verdict: None,
+            out: Vec::new(),
+        };
+        (state, vec![Output::Record(submitted)])
     }
-    pub fn handle(&mut self, _now_us: u64, _input: Input) -> Vec<Output> {
-        unreachable!("written with the run state")
+
+    /// Any input is fine at any time: what does not fit (unknown, late, repeated) changes nothing.
+    pub fn handle(&mut self, now_us: u64, input: Input) -> Vec<Output> {
+        if self.stage == Stage::Over {
+            return Vec::new();
+        }
+        self.now_us = self.now_us.max(now_us);
+        match input {
+            Input::Admitted => self.admitted(),
+            Input::Refused { reasons } if self.stage == Stage::Submitted => self.refuse(reasons),
+            Input::Refused { .. } | Input::Tick => {}
+            Input::Sampled { probe, sample } => self.sampled(&probe, sample),
+            Input::Checked(checked) => self.checked(checked),
+            Input::Changed { injection, node, state, report } => self.changed(&injection, &node, state, report),
+            Input::AgentLost { node } => self.agent_lost(node),
+            Input::AgentBack { node, open } => self.agent_back(node, &open),
+            Input::Halt { by } => self.halt(by),
+        }
+        while self.turn() {}
+        std::mem::take(&mut self.out)
     }
+
+    /// Goes on by one thing that is due now; false if nothing is.
+    fn turn(&mut self) -> bool {
+        match self.stage {
+            Stage::Submitted | Stage::Over => false,
+            Stage::Checking { until_us } => self.checking_turn(until_us),
+            Stage::Gate { until_us } => self.gate_turn(until_us),
+            Stage::Method => self.method_turn(),
+            Stage::Aborting { give_up_us, halt_again_us } => self.aborting_turn(give_up_us, halt_again_us),
+            Stage::After { until_us } => self.after_turn(until_us),
+        }
+    }
+
     /// When the next `Tick` is due at latest. None: nothing is timed.
     pub fn next_wake_us(&self) -> Option<u64> {
-        None
+        match self.stage {
+            Stage::Submitted | Stage::Over => None,
+            Stage::Checking { until_us } | Stage::Gate { until_us } | Stage::After { until_us } => Some(until_us),
+            Stage::Method => Some(self.method_wake_us()),
+            Stage::Aborting { give_up_us, halt_again_us } => Some(give_up_us.min(halt_again_us)),
+        }
     }
+
     pub fn verdict(&self) -> Option<Verdict> {
-        None
+        self.verdict
     }
+
+    /// The phase of the watch, if one has begun.
+    pub fn phase(&self) -> Option<Phase> {
+        self.watch.phase
+    }
+
+    fn record(&mut self, event: Event) {
+        self.out.push(Output::Record(event));
+    }
+
+    fn send(&mut self, node: &str, message: ToAgent) {
+        self.out.push(Output::Send { node: node.to_owned(), message });
+    }
+}
+
+/// For people: `1.2s`.
+fn seconds(us: u64) -> String {
+    format!("{:.1}s", us as f64 / 1e6)
+}
+
+fn micros(span: crate::units::Span) -> u64 {
+    u64::try_from(span.0.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,80 @@
+//! Admission, and every agent's look at its orders before anything happens.
+
+use std::collections::BTreeSet;
+
+use crate::plan::PlannedStep;
+use crate::probe::Phase;
+use crate::run_event::{Event, Verdict};
+use crate::wire::{Checked, ToAgent};
+
+use super::{RunState, Stage, bounds};
+
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    /// (injection, node) not answered yet.
+    pending: BTreeSet<(String, String)>,
+    refusals: Vec<String>,
+}
+
+impl RunState {
+    pub(super) fn admitted(&mut self) {
+        if self.stage != Stage::Submitted {
+            return;
+        }
+        self.record(Event::Admitted);
+        self.admitted_us = self.now_us;
+        let mut orders = Vec::new();
+        for step in &self.plan.steps {
+            let PlannedStep::Fault(fault) = step else { continue };
+            for injection in &fault.injections {
+                orders.push((injection.node.clone(), self.order_of(fault, injection, 0, fault.duration)));
+            }
+        }
+        if let Some((node, _)) = orders.iter().find(|(node, _)| self.lost.contains(node)) {
+            let reason = format!("the agent of {node} is not connected");
+            return self.abort(Verdict::Aborted, reason);
+        }
+        for (node, order) in orders {
+            self.checks.pending.insert((order.injection.clone(), node.clone()));
+            self.send(&node, ToAgent::Check(order));
+        }
+        self.stage = Stage::Checking { until_us: self.now_us + bounds::CHECK_US };
+    }
+
+    pub(super) fn checked(&mut self, checked: Checked) {
+        let who = (checked.injection.clone(), checked.node.clone());
+        if !matches!(self.stage, Stage::Checking { .. }) || !self.checks.pending.remove(&who) {
+            return;
+        }
+        let refusals = checked.refusals.iter().map(|why| format!("{}: {why}", checked.node));
+        self.checks.refusals.extend(refusals);
+        self.record(Event::Checked(checked));
+    }
+
+    pub(super) fn checking_turn(&mut self, until_us: u64) -> bool {
+        let silent: BTreeSet<&str> = self.checks.pending.iter().map(|(_, node)| node.as_str()).collect();
+        let late = self.now_us >= until_us;
+        if !silent.is_empty() && !late {
+            return false;
+        }
+        let silent = Vec::from_iter(silent).join(", ");
+        // A refusal is an answer for the whole run, even if others are silent.
+        let reasons = std::mem::take(&mut self.checks.refusals);
+        if !reasons.is_empty() {
+            self.refuse(reasons);
+        } else if late && !silent.is_empty() {
+            self.abort(Verdict::Aborted, format!("no answer to the check of the orders from {silent}"));
+        } else {
+            self.enter(Phase::Before, |probe| probe.modes.contains(&Phase::Before));
+            self.stage = Stage::Gate { until_us: self.now_us + self.gate_bound_us(bounds::STEADY_US) };
+        }
+        true
+    }
+
+    /// Nothing has happened and nothing will.
+    pub(super) fn refuse(&mut self, reasons: Vec<String>) {
+        let why = reasons.join("; ");
+        self.record(Event::Refused { reasons });
+        self.finish(Verdict::Refused, why);
+    }
+}

@@ -1,0 +1,269 @@
+//! Phases and what the probes say in them.
+//!
+//! Before, after, and between two faults the watch is a *gate*: it opens while every probe passes over the samples since its last
+//! failure, so that an old failure does not count against a system that is whole again. During faults the whole phase counts.
+
+use std::collections::BTreeMap;
+
+use crate::judge::{Judged, Moment, Series};
+use crate::plan::PlannedStep;
+use crate::probe::{Condition, Judgement, Outcome, Phase, Probe, Sample};
+use crate::run_event::{Event, Verdict};
+
+use super::steps::StepState;
+use super::{Output, RunState, Stage, seconds};
+
+/// Samples below which the error budget is not judged.
+const BUDGET_MIN_SAMPLES: u64 = 3;
+
+#[derive(Default)]
+pub(super) struct Watch {
+    pub(super) phase: Option<Phase>,
+    pub(super) since_us: u64,
+    /// Of the probes that are judged in this phase.
+    series: BTreeMap<String, Series>,
+    /// What was last recorded of each in this phase.
+    told: BTreeMap<String, Judged>,
+    /// For conditions.
+    latest: BTreeMap<String, f64>,
+    watched: Vec<String>,
+    /// Over all `during` phases of the run.
+    succeeded: u64,
+    failed: u64,
+    /// The gate of this phase was open once.
+    pub(super) opened: bool,
+}
+
+impl RunState {
+    /// Ends the phase that was, and watches the probes that `judged` chooses.
+    pub(super) fn enter(&mut self, phase: Phase, judged: impl Fn(&Probe) -> bool) {
+        self.leave();
+        self.record(Event::Phase { phase });
+        self.watch.phase = Some(phase);
+        self.watch.since_us = self.now_us;
+        self.watch.opened = false;
+        let probes = self.plan.experiment.steady_state.iter().filter(|probe| judged(probe));
+        self.watch.series = probes.map(|probe| (probe.name.clone(), Series::new(probe, self.now_us))).collect();
+        self.refresh_watch();
+    }
+
+    /// Records what each probe came to in the phase that ends now.
+    pub(super) fn leave(&mut self) -> Vec<(String, Judged)> {
+        let Some(phase) = self.watch.phase.take() else { return Vec::new() };
+        let series = std::mem::take(&mut self.watch.series);
+        let told = std::mem::take(&mut self.watch.told);
+        let mut all = Vec::new();
+        for (probe, series) in series {
+            let judged = standing(phase, &series, told.get(&probe), self.now_us);
+            self.record(judged_event(&probe, phase, &judged));
+            all.push((probe, judged));
+        }
+        all
+    }
+
+    /// Samples the probes that are judged, and the one that a condition waits for.
+    pub(super) fn refresh_watch(&mut self) {
+        let condition = self.awaited().map(|condition| condition.probe.clone());
+        let names = self.plan.experiment.steady_state.iter().map(|probe| &probe.name);
+        let probes: Vec<String> = names
+            .filter(|name| self.watch.series.contains_key(*name) || condition.as_ref() == Some(name))
+            .cloned()
+            .collect();
+        if probes != self.watch.watched {
+            // A value from before a pause in the sampling is not the latest one.
+            self.watch.latest.retain(|name, _| self.watch.watched.contains(name) && probes.contains(name));
+            self.watch.watched.clone_from(&probes);
+            self.out.push(Output::Watch { probes });
+        }
+    }
+
+    pub(super) fn sampled(&mut self, name: &str, sample: Sample) {
+        let Some(phase) = self.watch.phase else { return };
+        let Some(probe) = self.plan.experiment.steady_state.iter().find(|probe| probe.name == name) else { return };
+        if !self.watch.watched.iter().any(|watched| watched == name) {
+            return;
+        }
+        if sample.outcome == Outcome::Ok {
+            let value = sample.value.unwrap_or(sample.latency_us as f64 / 1000.0);
+            self.watch.latest.insert(name.to_owned(), value);
+        }
+        let mut restarted = None;
+        if let Some(series) = self.watch.series.get_mut(name) {
+            series.push(self.now_us, &sample);
+            if phase != Phase::During {
+                restarted = Some(series.judge(self.now_us, Moment::End));
+                if restarted.as_ref().is_some_and(|judged| judged.judgement == Judgement::Fail) {
+                    *series = Series::new(probe, self.now_us);
+                }
+            } else if self.stage == Stage::Method {
+                match sample.outcome {
+                    Outcome::Ok => self.watch.succeeded += 1,
+                    Outcome::Bad => self.watch.failed += 1,
+                    Outcome::Unknown => {}
+                }
+            }
+        }
+        self.record(Event::Sampled { probe: name.to_owned(), phase, sample });
+        if let Some(mut judged) = restarted
+            && judged.judgement != Judgement::Unknown
+        {
+            if phase == Phase::After && judged.judgement == Judgement::Pass {
+                let since = seconds(self.now_us - self.watch.since_us);
+                judged.detail = format!("{}, {since} after everything was undone", judged.detail);
+            }
+            self.tell(phase, name, judged);
+        }
+    }
+
+    /// Records a judgement if it differs from the last one.
+    fn tell(&mut self, phase: Phase, probe: &str, judged: Judged) {
+        if self.watch.told.get(probe).is_some_and(|told| told.judgement == judged.judgement) {
+            return;
+        }
+        self.record(judged_event(probe, phase, &judged));
+        self.watch.told.insert(probe.to_owned(), judged);
+    }
+
+    /// Every probe of this phase passes now.
+    pub(super) fn gate_is_open(&mut self) -> bool {
+        let now_us = self.now_us;
+        let passes = |series: &Series| series.judge(now_us, Moment::End).judgement == Judgement::Pass;
+        let open = self.watch.series.values().all(passes);
+        self.watch.opened |= open;
+        open
+    }
+
+    /// The probes that keep the gate shut: (failed ones, those that could not tell), as sentences.
+    pub(super) fn gate_troubles(&self) -> (Vec<String>, Vec<String>) {
+        let Some(phase) = self.watch.phase else { return Default::default() };
+        let (mut failed, mut unknown) = (Vec::new(), Vec::new());
+        for (probe, series) in &self.watch.series {
+            let judged = standing(phase, series, self.watch.told.get(probe), self.now_us);
+            match judged.judgement {
+                Judgement::Pass => {}
+                Judgement::Fail => failed.push(format!("{probe}: {}", judged.detail)),
+                Judgement::Unknown => unknown.push(format!("{probe}: {}", judged.detail)),
+            }
+        }
+        (failed, unknown)
+    }
+
+    /// At least `least_us`, and twice what the probes of this phase need for their samples.
+    pub(super) fn gate_bound_us(&self, least_us: u64) -> u64 {
+        let probes = self.plan.experiment.steady_state.iter();
+        let needed = probes.filter(|probe| self.watch.series.contains_key(&probe.name)).map(|probe| {
+            let each = super::micros(probe.every).saturating_add(probe.timeout_us());
+            each.saturating_mul(probe.min_samples()).saturating_mul(2)
+        });
+        needed.max().unwrap_or(0).max(least_us)
+    }
+
+    /// Waits for the steady state before anything is injected.
+    pub(super) fn gate_turn(&mut self, until_us: u64) -> bool {
+        if self.gate_is_open() {
+            self.stage = Stage::Method;
+            return true;
+        }
+        if self.now_us < until_us {
+            return false;
+        }
+        let (failed, unknown) = self.gate_troubles();
+        let troubles = [failed, unknown].concat().join("; ");
+        self.abort(Verdict::Inconclusive, format!("no steady state before, nothing was injected: {troubles}"));
+        true
+    }
+
+    /// A breach of a tolerance, a blind probe or a spent error budget while faults are active.
+    pub(super) fn trouble_during(&mut self) -> Option<(Verdict, String, String)> {
+        if self.watch.phase != Some(Phase::During) {
+            return None;
+        }
+        let judged: Vec<(String, Judged)> = self
+            .watch
+            .series
+            .iter()
+            .map(|(probe, series)| (probe.clone(), series.judge(self.now_us, Moment::SoFar)))
+            .collect();
+        let mut worst = None;
+        for (probe, judged) in judged {
+            let early = judged.judgement == Judgement::Unknown && !judged.blind;
+            if early && !self.watch.told.contains_key(&probe) {
+                continue;
+            }
+            let what = format!("probe {probe}");
+            if judged.judgement == Judgement::Fail {
+                worst = Some((Verdict::Refuted, what, judged.detail.clone()));
+            } else if judged.blind && worst.is_none() {
+                worst = Some((Verdict::Aborted, what, format!("blind: {}", judged.detail)));
+            }
+            self.tell(Phase::During, &probe, judged);
+        }
+        worst.or_else(|| self.spent_budget().map(|detail| (Verdict::Aborted, "error budget".to_owned(), detail)))
+    }
+
+    fn spent_budget(&self) -> Option<String> {
+        let budget = self.plan.experiment.blast_radius.error_budget?;
+        let all = self.watch.succeeded + self.watch.failed;
+        let floor = budget.slo.value() - budget.spend.value();
+        let share = 100.0 * self.watch.succeeded as f64 / all.max(1) as f64;
+        (all >= BUDGET_MIN_SAMPLES && share < floor).then(|| {
+            format!(
+                "{} of {all} samples failed: success {share:.2}% is more than {} below the objective of {}",
+                self.watch.failed, budget.spend, budget.slo
+            )
+        })
+    }
+
+    /// When the first probe would become blind.
+    pub(super) fn stale_at_us(&self) -> u64 {
+        if self.watch.phase != Some(Phase::During) {
+            return u64::MAX;
+        }
+        self.watch.series.values().map(Series::stale_at_us).min().unwrap_or(u64::MAX)
+    }
+
+    /// The condition for which the current step waits.
+    fn awaited(&self) -> Option<&Condition> {
+        match (self.steps.get(self.current)?, self.plan.steps.get(self.current)?) {
+            (StepState::Condition { .. }, PlannedStep::Fault(fault)) if self.stage == Stage::Method => {
+                fault.when.as_ref()
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn condition_holds(&self) -> bool {
+        let Some(condition) = self.awaited() else { return false };
+        let Some(value) = self.watch.latest.get(&condition.probe) else { return false };
+        condition.above.is_none_or(|limit| *value > limit) && condition.below.is_none_or(|limit| *value < limit)
+    }
+
+    pub(super) fn watch_nothing(&mut self) {
+        self.leave();
+        if !self.watch.watched.is_empty() {
+            self.watch.watched.clear();
+            self.out.push(Output::Watch { probes: Vec::new() });
+        }
+    }
+}
+
+/// What a probe has come to. At a gate a failure stands until the probe passes again.
+fn standing(phase: Phase, series: &Series, told: Option<&Judged>, now_us: u64) -> Judged {
+    let judged = series.judge(now_us, Moment::End);
+    match told {
+        Some(told)
+            if phase != Phase::During
+                && judged.judgement == Judgement::Unknown
+                && told.judgement == Judgement::Fail =>
+        {
+            told.clone()
+        }
+        // The sentence that was told says how long it took.
+        Some(told) if phase != Phase::During && told.judgement == judged.judgement => told.clone(),
+        _ => judged,
+    }
+}
+
+fn judged_event(probe: &str, phase: Phase, judged: &Judged) -> Event {
+    Event::Judged { probe: probe.to_owned(), phase, judgement: judged.judgement, detail: judged.detail.clone() }
+}

@@ -1,0 +1,6 @@
+//! The life of a run in simulated time: the real machine, made-up agents, a made-up system.
+
+mod agent;
+mod happy;
+mod plans;
+mod world;
