@@ -5,3 +5,4 @@ pub mod facts;
 pub mod holder;
 pub mod kernel;
 pub mod processes;
+pub mod spared;

@@ -12,10 +12,12 @@
 //! error, nothing of it may be left. It must not rely on destructors: its process may be killed at any instruction.
 
 mod amounts;
+pub mod flow_rules;
 pub mod freeze;
 pub mod hog;
 pub mod packet_delay;
 pub mod packet_filter;
+pub mod reach;
 pub mod signal;
 pub mod space;
 pub mod tether;

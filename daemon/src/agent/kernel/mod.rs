@@ -3,3 +3,8 @@
 pub mod boottime;
 pub mod pidfd;
 pub mod procfs;
+pub mod echo;
+pub mod links;
+pub mod namespace;
+pub mod netlink;
+pub mod nft;

@@ -1,0 +1,126 @@
+//! What this host's network can do. Each answer is tried in a network namespace made for it, which goes at once; nothing is guessed and
+//! nothing of the host is touched.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use squall_experiments::effect::{Connections, Cut, Flow};
+use squall_experiments::inventory::{Ability, Can, Interface};
+
+use crate::agent::effects::Refusal;
+use crate::agent::effects::flow_rules::{Action, LATE, Rules};
+use crate::agent::kernel::netlink::Refused;
+use crate::agent::kernel::nft::{self, Queue};
+use crate::agent::kernel::{links, namespace};
+
+/// PacketFilter, ConnectionState, PacketQueue, Netem. Tried once in the life of the process.
+pub fn abilities() -> Vec<(Ability, Can)> {
+    static FOUND: OnceLock<Vec<(Ability, Can)>> = OnceLock::new();
+    FOUND.get_or_init(try_all).clone()
+}
+
+/// Refuses, with what is missing, where the host cannot.
+pub fn require(ability: Ability) -> Result<(), Refusal> {
+    match abilities().into_iter().find(|(found, _)| *found == ability) {
+        Some((_, Can::Yes)) => Ok(()),
+        Some((_, Can::No { why, hint })) if hint.is_empty() => Err(Refusal(why)),
+        Some((_, Can::No { why, hint })) => Err(Refusal(format!("{why} ({hint})"))),
+        None => Err(Refusal("this ability was not tried".into())),
+    }
+}
+
+/// Interfaces of this network namespace.
+pub fn interfaces() -> Result<Vec<Interface>, Refused> {
+    Ok(links::all()?
+        .into_iter()
+        .map(|link| Interface {
+            name: link.name,
+            addresses: link.addresses,
+            up: link.up,
+            mtu: link.mtu,
+            root_qdisc: link.root_qdisc,
+        })
+        .collect())
+}
+
+fn try_all() -> Vec<(Ability, Can)> {
+    let tried = namespace::in_new_network(|| {
+        vec![
+            (Ability::PacketFilter, packet_filter()),
+            (Ability::ConnectionState, connection_state()),
+            (Ability::PacketQueue, packet_queue()),
+            (Ability::Netem, netem()),
+        ]
+    });
+    tried.unwrap_or_else(|error| {
+        let no = no(
+            format!("no network namespace can be made to try it in: {error}"),
+            "the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN",
+        );
+        [Ability::PacketFilter, Ability::ConnectionState, Ability::PacketQueue, Ability::Netem]
+            .map(|ability| (ability, no.clone()))
+            .to_vec()
+    })
+}
+
+fn no(why: String, hint: &str) -> Can {
+    Can::No { why, hint: hint.to_owned() }
+}
+
+/// Commits the very rules that an effect would use.
+fn commit(action: Action) -> Result<(), Refused> {
+    let flow = Flow::default();
+    let life = Duration::from_secs(1);
+    let rules = Rules { table: "squall-try", flow: &flow, spared: &[], action, output_priority: LATE, life };
+    rules.batch().commit(&mut nft::open()?)
+}
+
+fn cut(how: Cut, connections: Connections) -> Action {
+    Action::Cut { how, connections, fraction: 0.5 }
+}
+
+fn packet_filter() -> Can {
+    for how in [Cut::Drop, Cut::Reject, Cut::Reset] {
+        if let Err(refused) = commit(cut(how, Connections::All)) {
+            let why = format!("nf_tables refuses a table owned by its socket with {how:?} rules: {refused}");
+            return no(why, "Linux 5.12 or later with CONFIG_NF_TABLES, CONFIG_NFT_REJECT, CONFIG_NFT_NUMGEN");
+        }
+    }
+    Can::Yes
+}
+
+fn connection_state() -> Can {
+    match commit(cut(Cut::Drop, Connections::Established)) {
+        Ok(()) => Can::Yes,
+        Err(refused) => no(
+            format!("nf_tables cannot ask for a connection's state: {refused}"),
+            "CONFIG_NF_CONNTRACK and CONFIG_NFT_CT",
+        ),
+    }
+}
+
+/// The first kind of queue rule that this kernel takes, tried in the present namespace.
+pub fn queue_kind() -> Result<fn(u16) -> Queue, Refused> {
+    let mut first = None;
+    for kind in [Queue::Native as fn(u16) -> Queue, Queue::Target] {
+        match commit(Action::Queue { input: kind(1), output: kind(1) }) {
+            Ok(()) => return Ok(kind),
+            Err(refused) => first = Some(refused),
+        }
+    }
+    Err(first.unwrap_or(Refused { errno: nix::errno::Errno::ENOSYS, words: None }))
+}
+
+fn packet_queue() -> Can {
+    match queue_kind() {
+        Ok(_) => Can::Yes,
+        Err(refused) => no(
+            format!("neither nft's `queue` nor the xtables target NFQUEUE is known to the kernel: {refused}"),
+            "CONFIG_NFT_QUEUE, or CONFIG_NFT_COMPAT with CONFIG_NETFILTER_XT_TARGET_NFQUEUE; and CONFIG_NETFILTER_NETLINK_QUEUE",
+        ),
+    }
+}
+
+fn netem() -> Can {
+    no("not built yet".into(), "")
+}
