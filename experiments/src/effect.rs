@@ -106,7 +106,8 @@ pub enum Cut {
     /// Packets vanish: peers wait for their time-outs.
     #[default]
     Drop,
-    /// Packets are refused with ICMP "administratively prohibited".
+    /// Packets are refused with ICMP "administratively prohibited". An outgoing TCP attempt hears of it with its first
+    /// retransmission (1 s), since the answer to its first packet finds the socket busy.
     Reject,
     /// TCP gets a reset (live connections break at once), everything else is refused as by `reject`.
     Reset,

@@ -3,6 +3,7 @@
 //! Nothing here is part of what Squall ships. The suites are in `tests/tests/`, the demo and the benchmark in `tests/src/bin/`.
 
 pub mod guest;
+pub mod holding;
 pub mod lab;
 pub mod shop;
 pub mod skip;

@@ -43,7 +43,9 @@ fn flows(spare: Spare, coordinator: Option<SocketAddr>) -> Vec<SparedFlow> {
             .collect(),
         Spare::Dns => [Protocol::Udp, Protocol::Tcp]
             .into_iter()
-            .flat_map(|protocol| [(Some(DNS), None), (None, Some(DNS))].map(|(local, remote)| (protocol, local, remote)))
+            .flat_map(|protocol| {
+                [(Some(DNS), None), (None, Some(DNS))].map(|(local, remote)| (protocol, local, remote))
+            })
             .map(|(protocol, local_port, remote_port)| SparedFlow {
                 protocol: Some(protocol),
                 local_port,
@@ -129,7 +131,9 @@ mod tests {
         fs::create_dir(at("net")).unwrap();
         let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
         let row = |port: u16, state: &str, inode: u32| {
-            format!("   0: 00000000:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 x 100 0 0 10 0\n")
+            format!(
+                "   0: 00000000:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 x 100 0 0 10 0\n"
+            )
         };
         fs::write(at("net/tcp"), [head, &row(2222, "0A", 100), &row(80, "0A", 200), &row(5000, "01", 100)].concat())
             .unwrap();

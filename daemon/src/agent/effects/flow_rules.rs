@@ -15,7 +15,7 @@ use squall_experiments::effect::{Connections, Cut, Direction, Flow, Protocol};
 
 use super::SparedFlow;
 use crate::agent::kernel::nft::Expression as Do;
-use crate::agent::kernel::nft::{Batch, Compare, Ct, Hook, Meta, Payload, Queue, SetOf, Verdict};
+use crate::agent::kernel::nft::{Batch, Compare, Ct, Hook, Meta, Payload, Queue, QueueKind, SetOf, Verdict};
 
 /// The timed set: rules match only while it holds the packet's family.
 pub const ALIVE: &str = "alive";
@@ -27,14 +27,26 @@ pub const LATE: i32 = 200;
 const TCP: u8 = libc::IPPROTO_TCP as u8;
 const UDP: u8 = libc::IPPROTO_UDP as u8;
 const ICMPV6: u8 = libc::IPPROTO_ICMPV6 as u8;
+/// A queue at which nobody listens.
+const NOWHERE: u16 = 0xdead;
 /// A share is drawn in billionths.
 const SHARES: u32 = 1_000_000_000;
 
 /// What happens to a packet that matches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    Cut { how: Cut, connections: Connections, fraction: f64 },
-    Queue { input: Queue, output: Queue },
+    Cut {
+        how: Cut,
+        connections: Connections,
+        fraction: f64,
+        /// A packet dropped where it is sent makes the sender's system call fail with EPERM, which no network does. Given into a queue
+        /// where nobody listens it vanishes unseen (net/netfilter/nf_queue.c). None: this kernel has no queue rules.
+        nowhere: Option<QueueKind>,
+    },
+    Queue {
+        input: Queue,
+        output: Queue,
+    },
     /// Steer into the class `skb->priority`; only what leaves can be steered.
     Class(u32),
 }
@@ -187,7 +199,8 @@ impl Rules<'_> {
             Action::Cut { how, .. } => {
                 let mut rules = vec![
                     // Destination unreachable, administratively prohibited.
-                    vec![protocol(libc::IPPROTO_ICMP as u8), vec![Do::Payload(Payload::Icmp), equal(&[3, 13])]].concat(),
+                    vec![protocol(libc::IPPROTO_ICMP as u8), vec![Do::Payload(Payload::Icmp), equal(&[3, 13])]]
+                        .concat(),
                     vec![protocol(ICMPV6), vec![Do::Payload(Payload::Icmp), equal(&[1, 1])]].concat(),
                 ];
                 if how == Cut::Reset {
@@ -204,7 +217,7 @@ impl Rules<'_> {
         let chain = side.hits();
         batch.add_chain(chain);
         match &self.action {
-            Action::Cut { how, connections, fraction } => {
+            Action::Cut { how, connections, fraction, nowhere } => {
                 for mut rule in not_meant(*connections, self.flow.protocol) {
                     rule.push(Do::Verdict(Verdict::Return));
                     batch.add_rule(chain, &rule);
@@ -222,7 +235,13 @@ impl Rules<'_> {
                 if *how == Cut::Reset {
                     batch.add_rule(chain, &[protocol(TCP), vec![Do::Counter, Do::Reset]].concat());
                 }
-                let end = if *how == Cut::Drop { Do::Verdict(Verdict::Drop) } else { Do::Reject };
+                let end = match (how, side, nowhere) {
+                    (Cut::Drop, Side::Out, Some(kind)) => {
+                        Do::Queue(Queue { kind: *kind, number: NOWHERE, bypass: false })
+                    }
+                    (Cut::Drop, ..) => Do::Verdict(Verdict::Drop),
+                    _ => Do::Reject,
+                };
                 batch.add_rule(chain, &[Do::Counter, end]);
             }
             Action::Queue { input, output } => {
@@ -400,10 +419,7 @@ mod tests {
         let peers = peers(&["10.0.0.2/32", "10.0.0.3/32", "10.0.0.0/30", "fd00::1/128", "192.168.0.0/16"]);
         assert_eq!(
             ranges(&peers, false),
-            [
-                (vec![10, 0, 0, 0], Some(vec![10, 0, 0, 4])),
-                (vec![192, 168, 0, 0], Some(vec![192, 169, 0, 0]))
-            ]
+            [(vec![10, 0, 0, 0], Some(vec![10, 0, 0, 4])), (vec![192, 168, 0, 0], Some(vec![192, 169, 0, 0]))]
         );
         assert_eq!(ranges(&peers, true).len(), 1);
     }

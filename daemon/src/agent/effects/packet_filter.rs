@@ -14,7 +14,7 @@ use super::reach::{Answers, Reach, life_until, milliseconds};
 use super::tether::{Outcome, Tether, Wake};
 use super::{Context, Hold, Prepared, Presence, Refusal, SparedFlow, Trace};
 use crate::agent::kernel::netlink::{Refused, Socket};
-use crate::agent::kernel::nft::{self, Batch, Counter, Table};
+use crate::agent::kernel::nft::{self, Batch, Counter, QueueKind, Table};
 use crate::agent::{facts, spared};
 
 /// How long an echo request may go unanswered before it counts as lost.
@@ -57,27 +57,10 @@ pub fn free_table(context: &Context) -> Result<String, Refusal> {
     }
 }
 
-pub fn hold(
-    table: &str,
-    filter: &PacketFilter,
-    spared: &[SparedFlow],
-    tether: &mut Tether,
-) -> anyhow::Result<Outcome> {
+pub fn hold(table: &str, filter: &PacketFilter, spared: &[SparedFlow], tether: &mut Tether) -> anyhow::Result<Outcome> {
     let mut reach = Reach::before(&filter.flow, filter.connections);
     let mut socket = nft::open()?;
-    let rules = Rules {
-        table,
-        flow: &filter.flow,
-        spared,
-        action: Action::Cut {
-            how: filter.how,
-            connections: filter.connections,
-            fraction: filter.share.fraction(),
-        },
-        output_priority: LATE,
-        life: life_until(tether.deadline_us()),
-    };
-    rules.batch().commit(&mut socket).map_err(|error| anyhow::anyhow!("nft rules were refused: {error}"))?;
+    install(&mut socket, table, filter, spared, tether.deadline_us())?;
     tether.active(vec![in_place(&mut socket, table)?]);
 
     let mut evidence = Vec::new();
@@ -100,6 +83,41 @@ pub fn hold(
     evidence.insert(0, counted(&mut socket, table, &filter.flow, verb(filter.how)));
     take_back(&mut socket, table)?;
     Ok(Outcome { evidence, unmet: None })
+}
+
+/// With silent loss where the kernel can; a batch that it does not take has changed nothing.
+fn install(
+    socket: &mut Socket,
+    table: &str,
+    filter: &PacketFilter,
+    spared: &[SparedFlow],
+    deadline_us: u64,
+) -> anyhow::Result<()> {
+    let ways = QueueKind::ALL.map(Some).into_iter().chain([None]);
+    let mut last = None;
+    for nowhere in ways {
+        let rules = Rules {
+            table,
+            flow: &filter.flow,
+            spared,
+            action: Action::Cut {
+                how: filter.how,
+                connections: filter.connections,
+                fraction: filter.share.fraction(),
+                nowhere,
+            },
+            output_priority: LATE,
+            life: life_until(deadline_us),
+        };
+        match rules.batch().commit(socket) {
+            Ok(()) => return Ok(()),
+            Err(refused) => last = Some(refused),
+        }
+    }
+    Err(anyhow::anyhow!(
+        "the kernel refused the rules: {}",
+        last.map(|refused| refused.to_string()).unwrap_or_default()
+    ))
 }
 
 /// Deletes the table that this socket owns.

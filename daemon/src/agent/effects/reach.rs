@@ -74,8 +74,7 @@ impl Reach {
         patience: Duration,
         mut renewed: impl FnMut(u64),
     ) -> (BTreeMap<IpAddr, Answers>, bool) {
-        let mut found: BTreeMap<IpAddr, Answers> =
-            self.before.keys().map(|peer| (*peer, Answers::default())).collect();
+        let mut found: BTreeMap<IpAddr, Answers> = self.before.keys().map(|peer| (*peer, Answers::default())).collect();
         let mut until = Instant::now() + patience;
         let mut released = false;
         loop {

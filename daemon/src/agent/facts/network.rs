@@ -10,7 +10,7 @@ use squall_experiments::inventory::{Ability, Can, Interface};
 use crate::agent::effects::Refusal;
 use crate::agent::effects::flow_rules::{Action, LATE, Rules};
 use crate::agent::kernel::netlink::Refused;
-use crate::agent::kernel::nft::{self, Queue};
+use crate::agent::kernel::nft::{self, Queue, QueueKind};
 use crate::agent::kernel::{links, namespace};
 
 /// PacketFilter, ConnectionState, PacketQueue, Netem. Tried once in the life of the process.
@@ -76,7 +76,7 @@ fn commit(action: Action) -> Result<(), Refused> {
 }
 
 fn cut(how: Cut, connections: Connections) -> Action {
-    Action::Cut { how, connections, fraction: 0.5 }
+    Action::Cut { how, connections, fraction: 0.5, nowhere: None }
 }
 
 fn packet_filter() -> Can {
@@ -99,26 +99,20 @@ fn connection_state() -> Can {
     }
 }
 
-/// The first kind of queue rule that this kernel takes, tried in the present namespace.
-pub fn queue_kind() -> Result<fn(u16) -> Queue, Refused> {
-    let mut first = None;
-    for kind in [Queue::Native as fn(u16) -> Queue, Queue::Target] {
-        match commit(Action::Queue { input: kind(1), output: kind(1) }) {
-            Ok(()) => return Ok(kind),
-            Err(refused) => first = Some(refused),
+fn packet_queue() -> Can {
+    let mut last = None;
+    for kind in QueueKind::ALL {
+        let queue = Queue { kind, number: 1, bypass: true };
+        match commit(Action::Queue { input: queue, output: queue }) {
+            Ok(()) => return Can::Yes,
+            Err(refused) => last = Some(refused),
         }
     }
-    Err(first.unwrap_or(Refused { errno: nix::errno::Errno::ENOSYS, words: None }))
-}
-
-fn packet_queue() -> Can {
-    match queue_kind() {
-        Ok(_) => Can::Yes,
-        Err(refused) => no(
-            format!("neither nft's `queue` nor the xtables target NFQUEUE is known to the kernel: {refused}"),
-            "CONFIG_NFT_QUEUE, or CONFIG_NFT_COMPAT with CONFIG_NETFILTER_XT_TARGET_NFQUEUE; and CONFIG_NETFILTER_NETLINK_QUEUE",
-        ),
-    }
+    let why = last.map(|refused| refused.to_string()).unwrap_or_default();
+    no(
+        format!("neither nft's `queue` nor the xtables target NFQUEUE is known to the kernel: {why}"),
+        "CONFIG_NETFILTER_NETLINK_QUEUE with CONFIG_NFT_QUEUE, or with CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
+    )
 }
 
 fn netem() -> Can {

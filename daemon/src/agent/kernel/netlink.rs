@@ -86,7 +86,8 @@ impl Message {
         self.bytes.extend_from_slice(&[0; 2]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         let mut filled = fill(self);
-        let length = u16::try_from(filled.bytes.len() - start).expect("callers split lists that do not fit an attribute");
+        let length =
+            u16::try_from(filled.bytes.len() - start).expect("callers split lists that do not fit an attribute");
         filled.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         filled
     }

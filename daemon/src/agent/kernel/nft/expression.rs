@@ -19,17 +19,22 @@ pub enum Expression {
     /// Load from the packet's connection. Attaches conntrack to this namespace.
     Ct(Ct),
     /// A random number below `modulus`, in host order.
-    Random { modulus: u32 },
+    Random {
+        modulus: u32,
+    },
     /// A 4 byte number in host order becomes one that can be compared.
     HostToNetwork,
     /// register = register & mask, byte by byte.
     And(Vec<u8>),
     Compare(Compare, Vec<u8>),
     /// Goes on only if the register is (`inverted`: is not) in the set.
-    Lookup { set: String, inverted: bool },
+    Lookup {
+        set: String,
+        inverted: bool,
+    },
     Counter,
     Verdict(Verdict),
-    /// To the packet queue; passes on if nobody listens there.
+    /// To a packet queue.
     Queue(Queue),
     /// TCP reset to the packet's sender. Only in rules that match TCP.
     Reset,
@@ -84,13 +89,26 @@ pub enum Verdict {
     Return,
 }
 
-/// By which expression a packet is queued. Kernels lack the one or the other.
+/// To which packet queue, and by which expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Queue {
+pub struct Queue {
+    pub kind: QueueKind,
+    pub number: u16,
+    /// Packets pass on while nobody listens there; without, they vanish, and their sender hears of no error.
+    pub bypass: bool,
+}
+
+/// Kernels lack the one or the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueKind {
     /// nft's own `queue` (CONFIG_NFT_QUEUE).
-    Native(u16),
+    Native,
     /// xtables' target NFQUEUE, revision 3, through nft_compat (CONFIG_NFT_COMPAT, CONFIG_NETFILTER_XT_TARGET_NFQUEUE).
-    Target(u16),
+    Target,
+}
+
+impl QueueKind {
+    pub const ALL: [QueueKind; 2] = [QueueKind::Native, QueueKind::Target];
 }
 
 impl Expression {
@@ -127,27 +145,27 @@ impl Expression {
                         .nest(5, |m| m.put(1, &vec![0; mask.len()]))
                 }),
             ),
-            Expression::Compare(how, value) => (
-                "cmp",
-                Box::new(|m| m.put_be32(1, REGISTER).put_be32(2, *how as u32).nest(3, |m| m.put(1, value))),
-            ),
-            Expression::Lookup { set, inverted } => (
-                "lookup",
-                Box::new(|m| m.put_text(1, set).put_be32(2, REGISTER).put_be32(5, u32::from(*inverted))),
-            ),
+            Expression::Compare(how, value) => {
+                ("cmp", Box::new(|m| m.put_be32(1, REGISTER).put_be32(2, *how as u32).nest(3, |m| m.put(1, value))))
+            }
+            Expression::Lookup { set, inverted } => {
+                ("lookup", Box::new(|m| m.put_text(1, set).put_be32(2, REGISTER).put_be32(5, u32::from(*inverted))))
+            }
             Expression::Counter => ("counter", Box::new(|m| m)),
             Expression::Verdict(verdict) => ("immediate", Box::new(|m| write_verdict(m, verdict))),
-            Expression::Queue(Queue::Native(queue)) => (
-                "queue",
-                Box::new(|m| {
-                    const BYPASS: u16 = 1;
-                    m.put(1, &queue.to_be_bytes()).put(2, &1_u16.to_be_bytes()).put(3, &BYPASS.to_be_bytes())
-                }),
-            ),
-            Expression::Queue(Queue::Target(queue)) => (
-                "target",
-                Box::new(|m| m.put_text(1, "NFQUEUE").put_be32(2, 3).put(3, &nfqueue_info(*queue))),
-            ),
+            Expression::Queue(queue) => match queue.kind {
+                QueueKind::Native => (
+                    "queue",
+                    Box::new(|m| {
+                        m.put(1, &queue.number.to_be_bytes())
+                            .put(2, &1_u16.to_be_bytes())
+                            .put(3, &u16::from(queue.bypass).to_be_bytes())
+                    }),
+                ),
+                QueueKind::Target => {
+                    ("target", Box::new(|m| m.put_text(1, "NFQUEUE").put_be32(2, 3).put(3, &nfqueue_info(queue))))
+                }
+            },
             Expression::Reset => ("reject", Box::new(|m| m.put_be32(1, 1).put(2, &[0]))),
             Expression::Reject => {
                 const ICMPX_UNREACH: u32 = 2;
@@ -195,11 +213,10 @@ fn write_verdict(m: Message, verdict: &Verdict) -> Message {
 }
 
 /// `struct xt_NFQ_info_v3 { u16 queuenum, queues_total, flags }` in host order, padded to XT_ALIGN's 8 bytes.
-fn nfqueue_info(queue: u16) -> [u8; 8] {
-    const BYPASS: u16 = 1;
+fn nfqueue_info(queue: &Queue) -> [u8; 8] {
     let mut info = [0; 8];
-    info[..2].copy_from_slice(&queue.to_ne_bytes());
+    info[..2].copy_from_slice(&queue.number.to_ne_bytes());
     info[2..4].copy_from_slice(&1_u16.to_ne_bytes());
-    info[4..6].copy_from_slice(&BYPASS.to_ne_bytes());
+    info[4..6].copy_from_slice(&u16::from(queue.bypass).to_ne_bytes());
     info
 }

@@ -6,7 +6,7 @@
 mod expression;
 mod read;
 
-pub use expression::{Compare, Ct, Expression, Meta, Payload, Queue, Verdict};
+pub use expression::{Compare, Ct, Expression, Meta, Payload, Queue, QueueKind, Verdict};
 pub use read::{Counter, Table};
 
 use std::time::Duration;
@@ -163,11 +163,6 @@ impl Batch {
 
     pub fn commit(self, socket: &mut Socket) -> Result<(), Refused> {
         socket.batch(SUBSYSTEM, self.messages)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn messages(&self) -> &[Message] {
-        &self.messages
     }
 }
 
