@@ -1,10 +1,10 @@
 //! Thin typed wrappers of kernel interfaces. What they mean to Squall is said in [`super::effects`].
 
 pub mod boottime;
-pub mod pidfd;
-pub mod procfs;
 pub mod echo;
 pub mod links;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
+pub mod pidfd;
+pub mod procfs;
