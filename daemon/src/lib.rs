@@ -6,3 +6,6 @@
 
 pub mod agent;
 pub mod clock;
+pub mod coordinator;
+pub mod process_life;
+pub mod program;

@@ -13,6 +13,10 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Role {
+    /// Serve runs, probes and the API; agents dial in.
+    Coordinator(squalld::coordinator::role::CoordinatorArgs),
+    /// Make the certificate with which a node's agent dials its coordinator.
+    Enroll(squalld::coordinator::role::EnrollArgs),
     /// Hold one effect. Started by the agent, not by people.
     #[command(hide = true)]
     Holder,
@@ -24,6 +28,8 @@ fn main() -> ExitCode {
         return done(squalld::agent::holder::run());
     }
     match Args::parse().role {
+        Role::Coordinator(args) => done(squalld::coordinator::role::coordinator(args)),
+        Role::Enroll(args) => done(squalld::coordinator::role::enroll(&args)),
         Role::Holder => done(squalld::agent::holder::run()),
     }
 }

@@ -14,9 +14,11 @@
 //! | `GET /v1/runs/{run}/report` | | [`crate::report::Report`] |
 //! | `GET /v1/runs/{run}/report.html` | | one self-contained page |
 //! | `POST /v1/runs/{run}/halt`, `POST /v1/halt` | | [`Halted`] |
+//! | `POST /v1/runs/{run}/clear` | | [`RunSummary`]: an operator has seen that the hosts of a dirty run are clean; its exposure is free again |
 //! | `GET /v1/openapi.json` | | the OpenAPI document |
 //!
 //! `{run}` is a run's id, an unambiguous beginning or end of it, or `last`. Every call carries `Authorization: Bearer TOKEN`; any error is a [`Problem`].
+//! `Squall-User: NAME` says who calls, for the records (the token says that they may).
 
 use std::path::PathBuf;
 

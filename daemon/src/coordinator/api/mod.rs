@@ -1,0 +1,69 @@
+//! The HTTP API of [`squall_experiments::api`]: routes, their document, and the middleware around all of them.
+
+mod auth;
+mod openapi;
+pub mod problem;
+mod runs;
+mod stream;
+mod submit;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use squall_experiments::api::Health;
+use squall_experiments::inventory::Node;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Coordinator, agent_socket};
+use problem::ApiError;
+
+/// Of a request's body; an experiment has a few kilobytes.
+const MAX_BODY: usize = 1 << 20;
+
+pub fn router(coordinator: Arc<Coordinator>) -> Router {
+    let (routes, document) = OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(nodes))
+        .routes(routes!(submit::plan))
+        .routes(routes!(runs::list, submit::run))
+        .routes(routes!(runs::show))
+        .routes(routes!(runs::events))
+        .routes(routes!(stream::stream))
+        .routes(routes!(runs::report))
+        .routes(routes!(runs::report_page))
+        .routes(routes!(submit::rerun))
+        .routes(routes!(runs::halt))
+        .routes(routes!(runs::clear))
+        .routes(routes!(runs::halt_all))
+        .routes(routes!(openapi::document))
+        .split_for_parts();
+    // Set once; a second router (there is none) would describe the same routes.
+    let _ = openapi::DOCUMENT.set(openapi::complete(document));
+    routes
+        .route(auth::AGENT_PATH, get(agent_socket::upgrade))
+        .fallback(async || ApiError::not_found("no such path".into()))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(coordinator.clone(), auth::require_token))
+        .with_state(coordinator)
+}
+
+/// That it serves, and how much there is.
+#[utoipa::path(get, path = "/v1/health", responses((status = 200, body = ref("#/components/schemas/Health"))))]
+async fn health(State(coordinator): State<Arc<Coordinator>>) -> Json<Health> {
+    Json(Health {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch: coordinator.hub.epoch,
+        nodes: u32::try_from(coordinator.hub.connected()).unwrap_or(u32::MAX),
+        active_runs: u32::try_from(coordinator.runs.active_count()).unwrap_or(u32::MAX),
+    })
+}
+
+/// Every node that connected since the coordinator started, by name.
+#[utoipa::path(get, path = "/v1/nodes", responses((status = 200, body = ref("#/components/schemas/Nodes"))))]
+async fn nodes(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<Node>> {
+    Json(coordinator.hub.inventory().nodes.into_values().collect())
+}

@@ -1,0 +1,86 @@
+//! Every error of the API is a [`Problem`] as JSON.
+
+use axum::Json;
+use axum::extract::FromRequest;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use squall_experiments::api::{Problem, ProblemKind};
+
+use crate::coordinator::runs::NotStarted;
+
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    problem: Problem,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: ProblemKind, reasons: Vec<String>) -> Self {
+        ApiError { status, problem: Problem { kind, reasons } }
+    }
+    pub fn invalid(reasons: Vec<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ProblemKind::Invalid, reasons)
+    }
+    pub fn unauthenticated(reason: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthenticated, vec![reason.to_owned()])
+    }
+    pub fn not_found(reason: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, ProblemKind::NotFound, vec![reason])
+    }
+    pub fn refused(reasons: Vec<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, ProblemKind::Refused, reasons)
+    }
+    pub fn internal(error: &anyhow::Error) -> Self {
+        tracing::error!(error = format!("{error:#}"), "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ProblemKind::Internal, vec![format!("{error:#}")])
+    }
+    pub fn method_not_allowed() -> Self {
+        let reason = "this path has no such method".to_owned();
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ProblemKind::NotFound, vec![reason])
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.problem)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<anyhow::Error> for ApiError {
+    fn from(error: anyhow::Error) -> Self {
+        ApiError::internal(&error)
+    }
+}
+
+impl From<NotStarted> for ApiError {
+    fn from(error: NotStarted) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::Internal, vec![format!("{error:#}")])
+    }
+}
+
+/// A JSON body whose mistakes are told as a [`Problem`].
+pub struct Body<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, ApiError> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Body(value)),
+            Err(rejection) => Err(ApiError::new(
+                if matches!(rejection, JsonRejection::BytesRejection(_)) {
+                    rejection.status()
+                } else {
+                    StatusCode::BAD_REQUEST
+                },
+                ProblemKind::Invalid,
+                vec![rejection.body_text()],
+            )),
+        }
+    }
+}

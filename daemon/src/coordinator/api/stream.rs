@@ -1,0 +1,82 @@
+//! A run as server-sent events: from any event on, live, ended by the last one.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream;
+use tokio::sync::watch;
+
+use super::problem::ApiError;
+use super::runs::{From, find, raw_events};
+use crate::coordinator::Coordinator;
+use crate::coordinator::runs::log::{Progress, RunLog};
+
+/// Says that the connection lives while nothing happens.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+struct Follow {
+    next: u64,
+    ready: VecDeque<Arc<str>>,
+    /// None: the run is over, what is ready is all.
+    live: Option<(Arc<RunLog>, watch::Receiver<Progress>)>,
+}
+
+/// Each event is a `RunEvent` with its `seq` as id; after a broken connection `Last-Event-ID` goes on where it broke.
+#[utoipa::path(get, path = "/v1/runs/{run}/stream",
+    params(("run" = String, Path), ("from" = Option<u64>, Query), ("Last-Event-ID" = Option<u64>, Header)),
+    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 404, body = ref("#/components/schemas/Problem"))))]
+pub async fn stream(
+    State(coordinator): State<Arc<Coordinator>>,
+    Path(run): Path<String>,
+    Query(From { from }): Query<From>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, ApiError> {
+    let run = find(&coordinator, &run)?;
+    let seen = match headers.get("last-event-id") {
+        None => None,
+        Some(id) => Some(
+            id.to_str()
+                .ok()
+                .and_then(|id| id.parse::<u64>().ok())
+                .ok_or_else(|| ApiError::invalid(vec!["Last-Event-ID must be the number of an event".into()]))?,
+        ),
+    };
+    let next = seen.map_or(from, |seen| seen.saturating_add(1));
+    let follow = match coordinator.runs.log(&run) {
+        Some(log) => {
+            let progress = log.follow();
+            Follow { next, ready: VecDeque::new(), live: Some((log, progress)) }
+        }
+        None => Follow { next, ready: raw_events(&coordinator, &run, next).await?.into(), live: None },
+    };
+    let events = stream::unfold(follow, |mut follow| async move {
+        let json = follow.next_event().await?;
+        let event = Event::default().id(follow.next.to_string()).data(&*json);
+        follow.next += 1;
+        Some((Ok::<_, Infallible>(event), follow))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+impl Follow {
+    async fn next_event(&mut self) -> Option<Arc<str>> {
+        loop {
+            if let Some(json) = self.ready.pop_front() {
+                return Some(json);
+            }
+            let (log, progress) = self.live.as_mut()?;
+            // Marked as seen before the events are taken: what comes in between wakes us again.
+            let finished = progress.borrow_and_update().finished;
+            self.ready = log.events(self.next).into();
+            if self.ready.is_empty() && (finished || progress.changed().await.is_err()) {
+                return None;
+            }
+        }
+    }
+}

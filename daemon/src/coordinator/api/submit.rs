@@ -1,0 +1,107 @@
+//! From an experiment to a plan or a run.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use rand::Rng as _;
+use squall_experiments::api::{Created, Planned, Rerun, Submit};
+use squall_experiments::experiment::Experiment;
+use squall_experiments::mistake::Mistake;
+use squall_experiments::parse;
+use squall_experiments::plan::{self, Plan};
+use squall_experiments::run_event::{Event, RunEvent};
+
+use super::problem::{ApiError, Body};
+use super::runs::{find, stored_events};
+use crate::coordinator::Coordinator;
+use crate::coordinator::listener::Peer;
+use crate::coordinator::runs::nodes_of;
+
+/// Resolves an experiment and asks every agent what it would do. Nothing is done.
+#[utoipa::path(post, path = "/v1/plans", request_body = ref("#/components/schemas/Submit"),
+    responses((status = 200, body = ref("#/components/schemas/Planned")), (status = 400, body = ref("#/components/schemas/Problem")),
+        (status = 422, body = ref("#/components/schemas/Problem"))))]
+pub async fn plan(
+    State(coordinator): State<Arc<Coordinator>>,
+    Body(submit): Body<Submit>,
+) -> Result<Json<Planned>, ApiError> {
+    let plan = resolve(&coordinator, &submit)?;
+    let checks = coordinator.runs.check(&plan).await;
+    Ok(Json(Planned { plan, checks }))
+}
+
+/// Starts a run. A refusal by admission is a run with the verdict `refused`.
+#[utoipa::path(post, path = "/v1/runs", request_body = ref("#/components/schemas/Submit"),
+    responses((status = 201, body = ref("#/components/schemas/Created")), (status = 400, body = ref("#/components/schemas/Problem")),
+        (status = 422, body = ref("#/components/schemas/Problem"))))]
+pub async fn run(
+    State(coordinator): State<Arc<Coordinator>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    Body(submit): Body<Submit>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    let plan = resolve(&coordinator, &submit)?;
+    let run = coordinator.runs.start(plan, who(&headers, &peer)).await?;
+    Ok((StatusCode::CREATED, Json(Created { run })))
+}
+
+/// Repeats a run with its seed: its very plan, or planned anew against today's inventory.
+#[utoipa::path(post, path = "/v1/runs/{run}/rerun", params(("run" = String, Path)), request_body = ref("#/components/schemas/Rerun"),
+    responses((status = 201, body = ref("#/components/schemas/Created")), (status = 404, body = ref("#/components/schemas/Problem")),
+        (status = 422, body = ref("#/components/schemas/Problem"))))]
+pub async fn rerun(
+    State(coordinator): State<Arc<Coordinator>>,
+    Extension(peer): Extension<Peer>,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+    Body(rerun): Body<Rerun>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    let run = find(&coordinator, &run)?;
+    let first = stored_events(&coordinator, &run).await?.into_iter().next();
+    let Some(RunEvent { event: Event::Submitted { plan: old, .. }, .. }) = first else {
+        return Err(ApiError::not_found(format!("run {run} has no plan")));
+    };
+    let plan = if rerun.same_targets {
+        let gone: Vec<String> = nodes_of(&old).into_iter().filter(|node| !coordinator.hub.is_connected(node)).collect();
+        if !gone.is_empty() {
+            let why =
+                gone.iter().map(|node| format!("{node}: its agent is not connected, and the same targets are wanted"));
+            return Err(ApiError::refused(why.collect()));
+        }
+        *old
+    } else {
+        plan_now(&coordinator, &old.experiment, old.seed)?
+    };
+    let run = coordinator.runs.start(plan, who(&headers, &peer)).await?;
+    Ok((StatusCode::CREATED, Json(Created { run })))
+}
+
+fn resolve(coordinator: &Coordinator, submit: &Submit) -> Result<Plan, ApiError> {
+    let text = submit.experiment.to_string();
+    let experiment = parse::parse("experiment", &text)
+        .map_err(|mistakes| ApiError::invalid(mistakes.mistakes.iter().map(told).collect()))?;
+    // 48 bits: exact in every JSON reader.
+    let seed = submit.seed.or(experiment.seed).unwrap_or_else(|| rand::rng().random_range(0..1 << 48));
+    plan_now(coordinator, &experiment, seed)
+}
+
+fn plan_now(coordinator: &Coordinator, experiment: &Experiment, seed: u64) -> Result<Plan, ApiError> {
+    plan::resolve(experiment, &coordinator.hub.inventory(), seed).map_err(|refused| ApiError::refused(refused.reasons))
+}
+
+/// By its pointer: lines and columns of what was sent mean nothing to its author.
+fn told(mistake: &Mistake) -> String {
+    let place = if mistake.pointer.is_empty() { String::new() } else { format!("{}: ", mistake.pointer) };
+    let hint = if mistake.hint.is_empty() { String::new() } else { format!(" (hint: {})", mistake.hint) };
+    format!("{place}{}{hint}", mistake.message)
+}
+
+/// The name that a caller gives itself (`Squall-User`), with its address: the token says that it may, not who it is.
+pub fn who(headers: &HeaderMap, peer: &Peer) -> String {
+    let claimed = headers.get("squall-user").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name: String = claimed.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+    let name = if name.is_empty() { "somebody" } else { &name };
+    format!("{name} at {}", peer.address.ip())
+}

@@ -1,0 +1,372 @@
+//! Who is connected, and which run hears what they say. Knows connections only as outboxes; [`super::agent_socket`] drives them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use squall_experiments::inventory::{Facts, Inventory, Node};
+use squall_experiments::run_event::{InjectionReport, InjectionState};
+use squall_experiments::run_state::Input;
+use squall_experiments::target::ProcessSelector;
+use squall_experiments::wire::{OpenInjection, ToAgent, ToCoordinator};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Frames that may wait for one agent. More means that it does not read: its connection is closed and it counts as lost.
+const OUTBOX: usize = 1024;
+/// An agent that counts processes answers well within this.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub struct Hub {
+    pub epoch: u64,
+    pub lease: Duration,
+    inner: Mutex<Inner>,
+    /// Changes whenever an agent comes or goes.
+    changed: watch::Sender<u64>,
+    /// What agents say about runs that nobody listens for any more.
+    late: mpsc::UnboundedSender<Late>,
+}
+
+#[derive(Default)]
+struct Inner {
+    nodes: BTreeMap<String, Known>,
+    routes: HashMap<String, Route>,
+    counts: HashMap<u64, (String, oneshot::Sender<Result<u32, String>>)>,
+    last_number: u64,
+}
+
+struct Known {
+    node: Node,
+    link: Option<Link>,
+    /// As said in the last `Hello`.
+    open: Vec<OpenInjection>,
+}
+
+struct Link {
+    number: u64,
+    outbox: mpsc::Sender<Utf8Bytes>,
+    close: CancellationToken,
+}
+
+struct Route {
+    nodes: BTreeSet<String>,
+    inbox: mpsc::Sender<Input>,
+}
+
+/// Said when no run listens: by what an injection came to its end after its run, or by what is open on a host that came back.
+#[derive(Debug)]
+pub enum Late {
+    Changed { node: String, injection: String, state: InjectionState },
+    Back { node: String, open: Vec<OpenInjection> },
+}
+
+/// The hub's side of a new connection.
+pub struct Attached {
+    pub number: u64,
+    pub frames: mpsc::Receiver<Utf8Bytes>,
+    /// Cancelled when a newer connection of the node took over, or when this one does not keep up.
+    pub close: CancellationToken,
+}
+
+/// `Hello` without its frame.
+pub struct Arrival {
+    pub node: String,
+    pub labels: BTreeMap<String, String>,
+    pub zone: Option<String>,
+    pub facts: Facts,
+    pub open: Vec<OpenInjection>,
+}
+
+impl Hub {
+    pub fn new(epoch: u64, lease: Duration) -> (Self, mpsc::UnboundedReceiver<Late>) {
+        let (late, late_heard) = mpsc::unbounded_channel();
+        let hub = Hub { epoch, lease, inner: Mutex::default(), changed: watch::Sender::new(0), late };
+        (hub, late_heard)
+    }
+
+    /// Every node that ever connected since the start.
+    pub fn inventory(&self) -> Inventory {
+        let inner = self.lock();
+        Inventory { nodes: inner.nodes.iter().map(|(name, known)| (name.clone(), known.node.clone())).collect() }
+    }
+
+    pub fn connected(&self) -> usize {
+        self.lock().nodes.values().filter(|known| known.link.is_some()).count()
+    }
+
+    pub fn is_connected(&self, node: &str) -> bool {
+        self.lock().nodes.get(node).is_some_and(|known| known.link.is_some())
+    }
+
+    /// Returns once `node` is connected.
+    pub async fn wait_connected(&self, node: &str) {
+        let mut changed = self.changed.subscribe();
+        while !self.is_connected(node) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A node said `Hello`: from now on it gets what is sent to it, `Welcome` first. An older connection of it is closed.
+    pub async fn attach(&self, arrival: Arrival) -> Attached {
+        let (outbox, frames) = mpsc::channel(OUTBOX);
+        let close = CancellationToken::new();
+        let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
+        let _ = outbox.try_send(frame(&ToAgent::Welcome { epoch: self.epoch, lease_ms }));
+        let Arrival { node: name, labels, zone, facts, open } = arrival;
+        let (number, listeners) = {
+            let mut inner = self.lock();
+            inner.last_number += 1;
+            let number = inner.last_number;
+            let node = Node { name: name.clone(), labels, zone, connected: true, facts };
+            let link = Link { number, outbox, close: close.clone() };
+            let known = Known { node, link: Some(link), open: open.clone() };
+            if let Some(Known { link: Some(old), .. }) = inner.nodes.insert(name.clone(), known) {
+                tracing::info!(node = name, "a second connection of this node replaces the first");
+                old.close.cancel();
+            }
+            (number, inner.listeners(&name))
+        };
+        tracing::info!(node = name, open = open.len(), "agent connected");
+        self.changed.send_modify(|count| *count += 1);
+        for inbox in listeners {
+            let _ = inbox.send(Input::AgentBack { node: name.clone(), open: open.clone() }).await;
+        }
+        let _ = self.late.send(Late::Back { node: name, open });
+        Attached { number, frames, close }
+    }
+
+    /// The connection is gone. Nothing happens if a newer one has taken over.
+    pub async fn detach(&self, node: &str, number: u64) {
+        let listeners = {
+            let mut inner = self.lock();
+            let Some(known) = inner.nodes.get_mut(node) else { return };
+            if known.link.as_ref().is_none_or(|link| link.number != number) {
+                return;
+            }
+            known.link = None;
+            known.node.connected = false;
+            let asked_here = |(asked, _): &(String, _)| asked == node;
+            let unanswered: Vec<u64> =
+                inner.counts.iter().filter(|(_, count)| asked_here(count)).map(|(query, _)| *query).collect();
+            for query in unanswered {
+                inner.answer(query, node, Err("the agent's connection is lost".into()));
+            }
+            inner.listeners(node)
+        };
+        tracing::warn!(node, "agent lost");
+        self.changed.send_modify(|count| *count += 1);
+        for inbox in listeners {
+            let _ = inbox.send(Input::AgentLost { node: node.to_owned() }).await;
+        }
+    }
+
+    /// A frame of a connected agent. `node` is from its certificate; what the frame says of other nodes is ignored.
+    pub async fn heard(&self, node: &str, number: u64, message: ToCoordinator) {
+        let input = {
+            let mut inner = self.lock();
+            let Some(known) = inner.nodes.get_mut(node) else { return };
+            if known.link.as_ref().is_none_or(|link| link.number != number) {
+                return;
+            }
+            match message {
+                ToCoordinator::Hello { .. } => return,
+                ToCoordinator::FactsNow { facts } => {
+                    known.node.facts = *facts;
+                    return;
+                }
+                ToCoordinator::Counted { query, count, error } => {
+                    return inner.answer(query, node, error.map_or(Ok(count), Err));
+                }
+                ToCoordinator::Changed { injection, state, report } => {
+                    known.note(&injection, state);
+                    match inner.route(&injection, node) {
+                        Some(inbox) => (inbox, changed(node, injection, state, report)),
+                        None => {
+                            let _ = self.late.send(Late::Changed { node: node.to_owned(), injection, state });
+                            return;
+                        }
+                    }
+                }
+                ToCoordinator::Checked(mut checked) => {
+                    node.clone_into(&mut checked.node);
+                    match inner.route(&checked.injection, node) {
+                        Some(inbox) => (inbox, Input::Checked(checked)),
+                        None => return,
+                    }
+                }
+            }
+        };
+        let (inbox, input) = input;
+        // Waits while the run is busy: an agent that floods slows only itself.
+        let _ = inbox.send(input).await;
+    }
+
+    /// False: not connected, and for certain nothing was sent. Never waits.
+    pub fn send(&self, node: &str, message: &ToAgent) -> bool {
+        let inner = self.lock();
+        let Some(link) = inner.nodes.get(node).and_then(|known| known.link.as_ref()) else { return false };
+        match link.outbox.try_send(frame(message)) {
+            Ok(()) => true,
+            Err(_) => {
+                tracing::warn!(node, "this agent does not read what it is sent: closing its connection");
+                link.close.cancel();
+                false
+            }
+        }
+    }
+
+    /// To every connected agent.
+    pub fn send_all(&self, message: &ToAgent) {
+        let nodes: Vec<String> = self.lock().nodes.keys().cloned().collect();
+        for node in nodes {
+            self.send(&node, message);
+        }
+    }
+
+    /// Whether the node's last word is that nothing of this injection is on it. None: it is not connected.
+    pub fn is_open(&self, node: &str, injection: &str) -> Option<bool> {
+        let inner = self.lock();
+        let known = inner.nodes.get(node).filter(|known| known.link.is_some())?;
+        Some(known.open.iter().any(|open| open.injection == injection))
+    }
+
+    /// From now on `inbox` hears what these nodes say about `run`, and when they come and go.
+    pub fn listen(&self, run: &str, nodes: BTreeSet<String>, inbox: mpsc::Sender<Input>) {
+        self.lock().routes.insert(run.to_owned(), Route { nodes, inbox });
+    }
+
+    pub fn unlisten(&self, run: &str) {
+        self.lock().routes.remove(run);
+    }
+
+    /// How many processes match on a node.
+    ///
+    /// # Errors
+    /// Not connected, no answer in time, or the agent's own reason.
+    pub async fn count(&self, node: &str, processes: &ProcessSelector) -> Result<u32, String> {
+        let (answer, counted) = oneshot::channel();
+        let query = {
+            let mut inner = self.lock();
+            inner.last_number += 1;
+            let query = inner.last_number;
+            inner.counts.insert(query, (node.to_owned(), answer));
+            query
+        };
+        let asked = self.send(node, &ToAgent::Count { query, processes: processes.clone() });
+        let result = if asked {
+            tokio::time::timeout(COUNT_TIMEOUT, counted).await
+        } else {
+            Ok(Ok(Err("its agent is not connected".into())))
+        };
+        self.lock().counts.remove(&query);
+        match result {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err("its agent was lost".into()),
+            Err(_) => Err("its agent did not answer in time".into()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change under the lock is complete before anything that could panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn listeners(&self, node: &str) -> Vec<mpsc::Sender<Input>> {
+        self.routes.values().filter(|route| route.nodes.contains(node)).map(|route| route.inbox.clone()).collect()
+    }
+
+    /// The run that an injection belongs to, if `node` has a part in it.
+    fn route(&self, injection: &str, node: &str) -> Option<mpsc::Sender<Input>> {
+        let (run, _) = injection.split_once('/')?;
+        self.routes.get(run).filter(|route| route.nodes.contains(node)).map(|route| route.inbox.clone())
+    }
+
+    fn answer(&mut self, query: u64, node: &str, result: Result<u32, String>) {
+        if self.counts.get(&query).is_some_and(|(asked, _)| asked == node)
+            && let Some((_, answer)) = self.counts.remove(&query)
+        {
+            let _ = answer.send(result);
+        }
+    }
+}
+
+impl Known {
+    fn note(&mut self, injection: &str, state: InjectionState) {
+        self.open.retain(|open| open.injection != injection);
+        if !state.is_clean() {
+            self.open.push(OpenInjection { injection: injection.to_owned(), state });
+        }
+    }
+}
+
+fn changed(node: &str, injection: String, state: InjectionState, report: InjectionReport) -> Input {
+    Input::Changed { injection, node: node.to_owned(), state, report }
+}
+
+fn frame(message: &ToAgent) -> Utf8Bytes {
+    serde_json::to_string(message).expect("messages are plain data").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival(node: &str) -> Arrival {
+        Arrival { node: node.into(), labels: BTreeMap::new(), zone: None, facts: Facts::default(), open: Vec::new() }
+    }
+
+    fn reverted(injection: &str) -> ToCoordinator {
+        ToCoordinator::Changed {
+            injection: injection.into(),
+            state: InjectionState::Reverted,
+            report: InjectionReport::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_connection_replaces_the_first_and_its_end_is_no_loss() {
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10));
+        let first = hub.attach(arrival("db1")).await;
+        let mut second = hub.attach(arrival("db1")).await;
+        assert!(first.close.is_cancelled() && !second.close.is_cancelled());
+        hub.detach("db1", first.number).await;
+        assert!(hub.is_connected("db1"));
+        let welcome = second.frames.recv().await.unwrap();
+        assert!(welcome.contains("welcome"), "{welcome}");
+        hub.detach("db1", second.number).await;
+        assert!(!hub.is_connected("db1") && hub.inventory().nodes.contains_key("db1"));
+    }
+
+    #[tokio::test]
+    async fn a_run_hears_its_own_nodes_about_its_own_injections_and_nothing_else() {
+        let (hub, mut late) = Hub::new(1, Duration::from_secs(10));
+        let db1 = hub.attach(arrival("db1")).await;
+        let web = hub.attach(arrival("web")).await;
+        while late.try_recv().is_ok() {}
+        let (inbox, mut heard) = mpsc::channel(8);
+        hub.listen("run", BTreeSet::from(["db1".to_owned()]), inbox);
+        hub.heard("db1", db1.number, reverted("other/0.db1")).await;
+        hub.heard("web", web.number, reverted("run/0.db1")).await;
+        hub.heard("db1", db1.number, reverted("run/0.db1")).await;
+        hub.detach("web", web.number).await;
+        hub.detach("db1", db1.number).await;
+        assert!(matches!(heard.recv().await, Some(Input::Changed { node, .. }) if node == "db1"));
+        assert!(matches!(heard.recv().await, Some(Input::AgentLost { node }) if node == "db1"));
+        assert!(heard.try_recv().is_err());
+        assert!(matches!(late.try_recv(), Ok(Late::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_does_not_read_is_dropped_instead_of_waited_for() {
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10));
+        let attached = hub.attach(arrival("db1")).await;
+        let sent = (0..OUTBOX + 1).filter(|_| hub.send("db1", &ToAgent::Halt { run: None })).count();
+        assert!(sent < OUTBOX + 1 && attached.close.is_cancelled());
+        assert!(!hub.send("unknown", &ToAgent::Halt { run: None }));
+    }
+}

@@ -1,0 +1,281 @@
+//! The coordinator's own certificate authority: who is who on the one port.
+//!
+//! `ca.key` signs the coordinator's certificate (made anew at each start, never stored) and one client certificate for each node,
+//! whose common name is the node's name. Server certificates cannot be used by clients and the other way round (extended key usage).
+
+use std::fs;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+
+use crate::clock;
+
+/// Signs certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// What a node needs to dial its coordinator, all PEM.
+#[derive(Debug, Clone)]
+pub struct NodeIdentity {
+    pub ca: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Authority {
+    /// Reads `ca.pem` and `ca.key` of the data directory, or makes them.
+    ///
+    /// # Errors
+    /// One of the two is missing or unreadable, or cannot be written.
+    pub fn open(data_dir: &Path) -> anyhow::Result<Self> {
+        let (pem_path, key_path) = (data_dir.join("ca.pem"), data_dir.join("ca.key"));
+        match (pem_path.exists(), key_path.exists()) {
+            (true, true) => {
+                let pem = read(&pem_path)?;
+                let key = KeyPair::from_pem(&read(&key_path)?)
+                    .with_context(|| format!("{} holds no private key", key_path.display()))?;
+                let issuer = Issuer::new(authority_params()?, key);
+                Ok(Authority { issuer, pem })
+            }
+            (false, false) => {
+                let authority = Self::generate()?;
+                // The key first: a certificate without its key would look like a damaged directory.
+                write_private(&key_path, authority.issuer.key().serialize_pem().as_bytes())?;
+                write_private(&pem_path, authority.pem.as_bytes())?;
+                Ok(authority)
+            }
+            (has_pem, _) => bail!(
+                "{} is there but {} is not: bring it back, or remove both for a new authority (every node must then be enrolled again)",
+                if has_pem { "ca.pem" } else { "ca.key" },
+                if has_pem { "ca.key" } else { "ca.pem" },
+            ),
+        }
+    }
+
+    fn generate() -> anyhow::Result<Self> {
+        let key = KeyPair::generate()?;
+        let params = authority_params()?;
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Authority { issuer: Issuer::new(params, key), pem })
+    }
+
+    /// The authority's certificate.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A client certificate for a node.
+    ///
+    /// # Errors
+    /// The name is none ([`check_node_name`]).
+    pub fn enroll(&self, node: &str) -> anyhow::Result<NodeIdentity> {
+        check_node_name(node)?;
+        let key = KeyPair::generate()?;
+        let mut params = leaf_params(Vec::new(), node, ExtendedKeyUsagePurpose::ClientAuth)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(NodeIdentity { ca: self.pem.clone(), certificate, key: key.serialize_pem() })
+    }
+
+    /// TLS of the one port: a client certificate is optional here, but one that is shown must be ours.
+    pub fn server_config(&self, names: &[String]) -> anyhow::Result<rustls::ServerConfig> {
+        let key = KeyPair::generate()?;
+        let params = leaf_params(names.to_vec(), "squall coordinator", ExtendedKeyUsagePurpose::ServerAuth)?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).context("ca.pem holds no certificate")?)?;
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
+            .build()?;
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+            )?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// Names under which the coordinator's certificate is valid. An unspecified listen address adds nothing: `--name` must.
+pub fn server_names(listen: IpAddr, extra: &[String]) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    if !listen.is_unspecified() {
+        names.push(listen.to_string());
+    }
+    names.extend(extra.iter().cloned());
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A node's name is part of injection names, file names and certificates.
+///
+/// # Errors
+/// Not 1 to 63 of letters, digits, `.`, `_`, `-`, beginning with a letter or digit.
+pub fn check_node_name(node: &str) -> anyhow::Result<()> {
+    let first_ok = node.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest_ok = node.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if !first_ok || !rest_ok || node.len() > 63 {
+        bail!(
+            "`{node}` cannot be a node's name: 1 to 63 letters, digits, dots, dashes and underscores, the first a letter or digit"
+        );
+    }
+    Ok(())
+}
+
+/// The common name of a certificate that the TLS layer has already verified.
+pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(name.to_owned())
+}
+
+/// `squalld enroll`: writes `ca.pem`, `node.pem` and `node.key` (0600) for a node; the names of the files written.
+///
+/// # Errors
+/// The data directory has no authority, the name is none, or the files cannot be written.
+pub fn enroll(data_dir: &Path, node: &str, out: &Path) -> anyhow::Result<[PathBuf; 3]> {
+    if !data_dir.join("ca.key").exists() {
+        bail!("{} has no certificate authority: start `squalld coordinator --data-dir` there once", data_dir.display());
+    }
+    let identity = Authority::open(data_dir)?.enroll(node)?;
+    private_dir(out)?;
+    let paths = [out.join("ca.pem"), out.join("node.pem"), out.join("node.key")];
+    for (path, text) in paths.iter().zip([&identity.ca, &identity.certificate, &identity.key]) {
+        write_private(path, text.as_bytes())?;
+    }
+    Ok(paths)
+}
+
+/// Makes a directory (0700) unless it is there.
+pub fn private_dir(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the directory {}", path.display()))
+}
+
+/// Replaces a file at once: a reader sees the old or the new content, and nobody but the owner sees either.
+pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let mut name = path.file_name().context("a file needs a name")?.to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = (|| {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        fs::rename(&temporary, path)
+    })();
+    written
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn authority_params() -> anyhow::Result<CertificateParams> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    // Constant: an authority read back from disk signs under the very same name.
+    params.distinguished_name.push(DnType::CommonName, "Squall certificate authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut params, 20)?;
+    Ok(params)
+}
+
+fn leaf_params(
+    names: Vec<String>,
+    common_name: &str,
+    usage: ExtendedKeyUsagePurpose,
+) -> anyhow::Result<CertificateParams> {
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.use_authority_key_identifier_extension = true;
+    params.extended_key_usages = vec![usage];
+    set_validity(&mut params, 10)?;
+    Ok(params)
+}
+
+/// From two days ago (hosts' clocks differ) for so many years.
+fn set_validity(params: &mut CertificateParams, years: i32) -> anyhow::Result<()> {
+    let now = jiff::Timestamp::from_millisecond(i64::try_from(clock::wall_ms())?)?.to_zoned(jiff::tz::TimeZone::UTC);
+    let from = now.saturating_sub(jiff::Span::new().days(2)).date();
+    // The 28th exists in every month and year.
+    let day = |date: jiff::civil::Date| u8::try_from(date.day().min(28));
+    let month = u8::try_from(from.month())?;
+    params.not_before = rcgen::date_time_ymd(i32::from(from.year()), month, day(from)?);
+    params.not_after = rcgen::date_time_ymd(i32::from(from.year()) + years, month, day(from)?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_enrolled_after_a_restart_is_signed_by_the_same_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Authority::open(dir.path()).unwrap();
+        let again = Authority::open(dir.path()).unwrap();
+        assert_eq!(first.pem(), again.pem());
+        let identity = again.enroll("db1").unwrap();
+        let authority = CertificateDer::from_pem_slice(first.pem().as_bytes()).unwrap();
+        let leaf = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
+        assert_eq!(common_name(&leaf).as_deref(), Some("db1"));
+        let (_, authority) = x509_parser::parse_x509_certificate(&authority).unwrap();
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        assert_eq!(leaf.issuer(), authority.subject());
+        assert!(leaf.validity().not_after.timestamp() > leaf.validity().not_before.timestamp());
+    }
+
+    #[test]
+    fn private_files_are_private_and_a_half_authority_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        Authority::open(dir.path()).unwrap();
+        let mode = fs::metadata(dir.path().join("ca.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_file(dir.path().join("ca.key")).unwrap();
+        let error = Authority::open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("ca.pem is there but ca.key is not"), "{error}");
+    }
+
+    #[test]
+    fn names_that_could_leave_a_path_or_an_injection_name_are_refused() {
+        for bad in ["", "a/b", "..", ".a", "-a", "a b", &"x".repeat(64)] {
+            assert!(check_node_name(bad).is_err(), "{bad}");
+        }
+        for good in ["db1", "web-1.example", "DB_2"] {
+            check_node_name(good).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_address_that_means_every_interface_is_no_name() {
+        assert_eq!(server_names("0.0.0.0".parse().unwrap(), &[]), ["127.0.0.1", "localhost"]);
+        let names = server_names("10.0.0.1".parse().unwrap(), &["chaos.lab".to_owned()]);
+        assert_eq!(names, ["10.0.0.1", "127.0.0.1", "chaos.lab", "localhost"]);
+    }
+}

@@ -1,0 +1,131 @@
+//! The one port: TLS, limits, and who is at the other end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::identity::common_name;
+
+/// What strangers can make this process spend.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at the same time, agents included; more wait in the kernel's backlog.
+    pub connections: usize,
+    /// From accept to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// From the first byte of a request to the end of its headers.
+    pub headers: Duration,
+    pub header_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 4096,
+            handshake: Duration::from_secs(5),
+            headers: Duration::from_secs(30),
+            header_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// The other end of a connection; every request carries it as an extension.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// From a certificate that our authority signed.
+    pub node: Option<String>,
+}
+
+/// Serves until `stop`, then lets open requests end.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    app: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            place = places.clone().acquire_owned() => {
+                let Ok(place) = place else { break };
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    accepted = listener.accept() => accepted.map(|(stream, address)| (stream, address, place)),
+                }
+            }
+        };
+        match accepted {
+            Ok((stream, address, place)) => {
+                let (acceptor, app, stop) = (acceptor.clone(), app.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection(stream, address, acceptor, app, limits, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors: waiting is all that helps, and a busy loop would not.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    connections.close();
+    let _ = tokio::time::timeout(Duration::from_secs(2), connections.wait()).await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    app: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+    };
+    let node = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(common_name);
+    let peer = Peer { address, node };
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer.clone());
+        TowerToHyperService::new(app.clone()).call(request)
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_buf_size(limits.header_bytes)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%address, %error, "connection ended");
+    }
+}

@@ -1,0 +1,173 @@
+//! The unprivileged role: inventory, admission, runs, probes, and the one port on which agents and people meet it.
+//!
+//! It knows of agents what [`squall_experiments::wire`] says, and nothing else.
+
+mod access;
+mod agent_socket;
+mod api;
+mod hub;
+pub mod identity;
+mod listener;
+mod probes;
+pub mod role;
+mod runs;
+mod store;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use squall_experiments::api::{Access, Ready};
+use squall_experiments::wire;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use access::TokenHash;
+use hub::Hub;
+use identity::{Authority, NodeIdentity};
+use listener::Limits;
+use runs::Runs;
+use store::{Durability, Store};
+
+/// The one port, unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7431";
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Authority, store and `access.json`.
+    pub data_dir: PathBuf,
+    /// Port 0: any free one.
+    pub listen: SocketAddr,
+    /// Names and addresses by which others reach it, besides localhost and `listen`.
+    pub names: Vec<String>,
+    /// Life of an injection without a sign from here; 500 ms at least.
+    pub lease: Duration,
+    /// `{name: [program, argument...]}` for `command` probes.
+    pub probe_commands: Option<PathBuf>,
+    /// The data directory is thrown away afterwards: nothing is synced.
+    pub ephemeral: bool,
+}
+
+impl Config {
+    pub fn new(data_dir: PathBuf, listen: SocketAddr) -> Self {
+        let lease = Duration::from_millis(wire::DEFAULT_LEASE_MS);
+        Config { data_dir, listen, names: Vec::new(), lease, probe_commands: None, ephemeral: false }
+    }
+}
+
+/// What every handler knows.
+struct Coordinator {
+    hub: Arc<Hub>,
+    store: Store,
+    runs: Arc<Runs>,
+    token: TokenHash,
+}
+
+/// A coordinator that serves. Dropped without [`Running::stop`], it ends as if it had been killed.
+pub struct Running {
+    pub access: Access,
+    pub ready: Ready,
+    pub address: SocketAddr,
+    authority: Authority,
+    coordinator: Arc<Coordinator>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+    listening_late: JoinHandle<()>,
+    /// Held: a second coordinator on the same directory would count the same epochs.
+    _lock: std::fs::File,
+}
+
+/// Serves once it returns.
+///
+/// # Errors
+/// The data directory cannot be used (or another coordinator uses it), the address cannot be listened on, a file is wrong.
+pub async fn start(config: Config) -> anyhow::Result<Running> {
+    if config.lease < Duration::from_millis(500) {
+        bail!("a lease must be at least 500ms: it is renewed every third, over a network");
+    }
+    let commands = probes::read_commands(config.probe_commands.as_ref())?;
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let dir = &config.data_dir;
+    identity::private_dir(dir)?;
+    let lock = lock(dir)?;
+    let authority = Authority::open(dir)?;
+    let durability = if config.ephemeral { Durability::Ephemeral } else { Durability::Normal };
+    let store = Store::open(&dir.join("squall.db"), durability)?;
+    let epoch = store.next_epoch().context("the store cannot be written")?;
+    let known = store.meta("token_hash")?.as_deref().and_then(TokenHash::from_text);
+    let host = if address.ip().is_unspecified() {
+        config.names.first().cloned().unwrap_or_else(|| "localhost".to_owned())
+    } else {
+        SocketAddr::new(address.ip(), 0).to_string().trim_end_matches(":0").to_owned()
+    };
+    let url = format!("https://{host}:{}", address.port());
+    let (path, access, token) = access::write(dir, url.clone(), authority.pem(), known)?;
+    store.set_meta("token_hash", &token.text());
+    store.flush().await?;
+    let tls = Arc::new(authority.server_config(&identity::server_names(address.ip(), &config.names))?);
+    let (hub, late) = Hub::new(epoch, config.lease);
+    let hub = Arc::new(hub);
+    let tools = Arc::new(probes::Tools::new(hub.clone(), commands));
+    let runs = Runs::open(hub.clone(), store.clone(), tools)?;
+    let listening_late = tokio::spawn(runs.clone().hear_late(late));
+    let coordinator = Arc::new(Coordinator { hub, store, runs, token });
+    let stop = CancellationToken::new();
+    let app = api::router(coordinator.clone());
+    let serving = tokio::spawn(listener::serve(listener, tls, app, Limits::default(), stop.clone()));
+    tracing::info!(%address, epoch, "coordinator serves");
+    let ready = Ready { url, access: path };
+    Ok(Running { access, ready, address, authority, coordinator, stop, serving, listening_late, _lock: lock })
+}
+
+impl Running {
+    /// A client certificate for a node.
+    ///
+    /// # Errors
+    /// See [`Authority::enroll`].
+    pub fn enroll(&self, node: &str) -> anyhow::Result<NodeIdentity> {
+        self.authority.enroll(node)
+    }
+
+    /// Returns once the node's agent is connected.
+    pub async fn wait_connected(&self, node: &str) {
+        self.coordinator.hub.wait_connected(node).await;
+    }
+
+    /// Nodes that are connected now.
+    pub fn connected(&self) -> usize {
+        self.coordinator.hub.connected()
+    }
+
+    /// Halts every run, waits until all is reverted (two leases at most) and stops serving. Runs that it leaves dirty.
+    pub async fn stop(self, by: &str) -> Vec<String> {
+        self.coordinator.runs.stop(by, self.coordinator.hub.lease * 2).await;
+        let dirty = self.coordinator.runs.dirty();
+        self.stop.cancel();
+        let _ = self.serving.await;
+        self.listening_late.abort();
+        dirty
+    }
+
+    /// As a SIGKILL would end it: nothing is halted, nothing is said. For tests of what comes after.
+    pub fn kill(self) {
+        self.serving.abort();
+        self.listening_late.abort();
+    }
+}
+
+fn lock(dir: &Path) -> anyhow::Result<std::fs::File> {
+    let path = dir.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => bail!("another coordinator uses {}", dir.display()),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Probes on their schedule: each from its own file, each sample with its latency.
+
+mod address;
+mod command;
+mod http;
+mod process;
+mod prometheus;
+mod tcp;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use squall_experiments::probe::{Outcome, Probe, Sample};
+use squall_experiments::run_state::Input;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::hub::Hub;
+use crate::clock::{self, Instant};
+
+pub use command::Commands;
+
+/// Below this a probe would be load and not a measurement.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What probes measure with.
+pub struct Tools {
+    hub: Arc<Hub>,
+    commands: Commands,
+    http: http::Clients,
+}
+
+impl Tools {
+    pub fn new(hub: Arc<Hub>, commands: Commands) -> Self {
+        Tools { hub, commands, http: http::Clients::default() }
+    }
+
+    /// One sample, now. Always ends: every probe has a time-out.
+    pub async fn sample(&self, probe: &Probe) -> Sample {
+        let start = Instant::now();
+        let measured = if let Some(http) = &probe.http {
+            http::measure(http, &self.http).await
+        } else if let Some(tcp) = &probe.tcp {
+            tcp::measure(tcp).await
+        } else if let Some(process) = &probe.process {
+            process::measure(process, probe.tolerance.value.is_some(), &self.hub).await
+        } else if let Some(command) = &probe.command {
+            command::measure(command, &self.commands).await
+        } else if let Some(prometheus) = &probe.prometheus {
+            prometheus::measure(prometheus, &self.http).await
+        } else {
+            Measured::unknown("the probe says not what to measure")
+        };
+        let Measured { outcome, value, detail } = measured;
+        Sample { outcome, latency_us: clock::micros_since(start), value, detail }
+    }
+}
+
+/// A sample without its latency.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Measured {
+    pub outcome: Outcome,
+    pub value: Option<f64>,
+    pub detail: String,
+}
+
+impl Measured {
+    fn ok(detail: impl Into<String>) -> Self {
+        Measured { outcome: Outcome::Ok, value: None, detail: detail.into() }
+    }
+    fn bad(detail: impl Into<String>) -> Self {
+        Measured { outcome: Outcome::Bad, value: None, detail: detail.into() }
+    }
+    fn unknown(detail: impl Into<String>) -> Self {
+        Measured { outcome: Outcome::Unknown, value: None, detail: detail.into() }
+    }
+    fn with_value(self, value: f64) -> Self {
+        Measured { value: Some(value), ..self }
+    }
+}
+
+/// Samples the probes of one run. Dropped: nothing is sampled any more.
+pub struct Prober {
+    probes: BTreeMap<String, Probe>,
+    running: BTreeMap<String, Running>,
+    tools: Arc<Tools>,
+    inbox: mpsc::Sender<Input>,
+}
+
+struct Running(AbortHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Prober {
+    pub fn new(probes: &[Probe], tools: Arc<Tools>, inbox: mpsc::Sender<Input>) -> Self {
+        let probes = probes.iter().map(|probe| (probe.name.clone(), probe.clone())).collect();
+        Prober { probes, running: BTreeMap::new(), tools, inbox }
+    }
+
+    /// From now on exactly these; those that run already keep their rhythm.
+    pub fn watch(&mut self, names: &[String]) {
+        self.running.retain(|name, _| names.contains(name));
+        for name in names {
+            let Some(probe) = self.probes.get(name).filter(|_| !self.running.contains_key(name)) else { continue };
+            let task = tokio::spawn(repeat(probe.clone(), self.tools.clone(), self.inbox.clone()));
+            self.running.insert(name.clone(), Running(task.abort_handle()));
+        }
+    }
+}
+
+/// Starts are multiples of `every` after the first, so nothing drifts; a start that falls into a running sample is left out.
+async fn repeat(probe: Probe, tools: Arc<Tools>, inbox: mpsc::Sender<Input>) {
+    let every = probe.every.0.max(SHORTEST_INTERVAL);
+    let mut due = Instant::now();
+    loop {
+        tokio::time::sleep_until(due).await;
+        let mut sample = tools.sample(&probe).await;
+        let skipped;
+        (due, skipped) = next_start(due, every, Instant::now());
+        if skipped > 0 {
+            let note = format!("{skipped} start(s) skipped while this sample ran");
+            sample.detail = if sample.detail.is_empty() { note } else { format!("{}; {note}", sample.detail) };
+        }
+        if inbox.send(Input::Sampled { probe: probe.name.clone(), sample }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next start after `now`, and how many were missed.
+fn next_start(due: Instant, every: Duration, now: Instant) -> (Instant, u32) {
+    let next = due + every;
+    let late = now.saturating_duration_since(next);
+    let skipped =
+        if late.is_zero() { 0 } else { u32::try_from(late.as_nanos().div_ceil(every.as_nanos())).unwrap_or(u32::MAX) };
+    (next + every * skipped, skipped)
+}
+
+/// Programs that `command` probes may start.
+///
+/// # Errors
+/// The file cannot be read, is not `{name: [program, argument...]}`, or a program's path is not absolute.
+pub fn read_commands(path: Option<&PathBuf>) -> anyhow::Result<Commands> {
+    path.map_or_else(|| Ok(Commands::default()), |path| Commands::read(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_do_not_drift_and_missed_ones_are_counted() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        assert_eq!(next_start(start, ms(100), start + ms(30)), (start + ms(100), 0));
+        assert_eq!(next_start(start, ms(100), start + ms(100)), (start + ms(100), 0));
+        assert_eq!(next_start(start, ms(100), start + ms(101)), (start + ms(200), 1));
+        assert_eq!(next_start(start, ms(100), start + ms(350)), (start + ms(400), 3));
+    }
+}

@@ -1,0 +1,85 @@
+//! `squalld coordinator` and `squalld enroll`: from arguments to an exit.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use squall_experiments::units::Span;
+
+use super::{Config, DEFAULT_LISTEN, identity, start};
+use crate::process_life::{StopSignals, log_to_stderr, runtime};
+
+/// Where a coordinator keeps its things, unless told otherwise.
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/squall/coordinator";
+
+#[derive(Args, Debug)]
+pub struct CoordinatorArgs {
+    /// Authority, store and access.json (made if missing).
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+    /// Address and port of the one TLS port.
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
+    listen: SocketAddr,
+    /// A name or address by which agents and people reach it (repeatable).
+    #[arg(long = "name", value_name = "HOST")]
+    names: Vec<String>,
+    /// Life of an injection without a sign from here.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    lease: Span,
+    /// Programs that `command` probes may start: a YAML file `name: [program, argument...]`.
+    #[arg(long, value_name = "FILE")]
+    probe_commands: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct EnrollArgs {
+    /// The coordinator's data directory.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+    /// The node's name.
+    node: String,
+    /// Where ca.pem, node.pem and node.key are written.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Serves until SIGINT or SIGTERM, then halts every run and waits for its reverts.
+///
+/// # Errors
+/// It cannot start, or it left something unconfirmed.
+pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
+    log_to_stderr("info");
+    let CoordinatorArgs { data_dir, listen, names, lease, probe_commands } = args;
+    let config = Config { data_dir, listen, names, lease: lease.0, probe_commands, ephemeral: false };
+    runtime(2)?.block_on(async {
+        let mut signals = StopSignals::catch()?;
+        let running = start(config).await?;
+        say(&running.ready)?;
+        let signal = signals.asked().await;
+        tracing::info!(signal, "stopping: halting every run");
+        let dirty = running.stop(&format!("{signal} at the coordinator")).await;
+        if !dirty.is_empty() {
+            bail!("not confirmed as reverted: {}", dirty.join(", "));
+        }
+        Ok(())
+    })
+}
+
+/// # Errors
+/// See [`identity::enroll`].
+pub fn enroll(args: &EnrollArgs) -> anyhow::Result<()> {
+    for path in identity::enroll(&args.data_dir, &args.node, &args.out)? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// The first line on standard output.
+pub(crate) fn say(ready: &squall_experiments::api::Ready) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, ready)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}

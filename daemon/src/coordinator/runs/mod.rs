@@ -1,0 +1,394 @@
+//! All runs: admission over what is held, their tasks, halt, and what is left of those that ended badly.
+
+mod interrupted;
+pub mod log;
+mod task;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use squall_experiments::admission::{self, Exposure};
+use squall_experiments::api::RunSummary;
+use squall_experiments::plan::{Plan, PlannedStep};
+use squall_experiments::run_event::{Event, Verdict};
+use squall_experiments::run_state::{Input, Output, RunState, Settings};
+use squall_experiments::wire::{Checked, Order, ToAgent};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::hub::{Hub, Late};
+use super::probes::{Prober, Tools};
+use super::store::Store;
+use crate::clock;
+use interrupted::{Interrupted, open_injections};
+use log::RunLog;
+use task::{Ended, RunTask};
+
+/// Messages of agents and probes that may wait for a run's task; their senders wait when it is full.
+const INBOX: usize = 1024;
+/// For an agent's answer to `Check`.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub struct Runs {
+    hub: Arc<Hub>,
+    store: Store,
+    tools: Arc<Tools>,
+    tasks: TaskTracker,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    active: BTreeMap<String, Active>,
+    held: Vec<Held>,
+    stopping: bool,
+}
+
+#[derive(Clone)]
+struct Active {
+    log: Arc<RunLog>,
+    halts: mpsc::Sender<String>,
+    summary: RunSummary,
+}
+
+struct Held {
+    exposure: Exposure,
+    /// Of a dirty run: what no agent has confirmed yet (injection, node). Empty while the run is active.
+    unconfirmed: BTreeMap<String, String>,
+}
+
+/// Why a run could not even be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    #[error("this coordinator is stopping")]
+    Stopping,
+    #[error(transparent)]
+    Store(#[from] anyhow::Error),
+}
+
+impl Runs {
+    /// Takes up what an earlier coordinator left: its exposures stay held, its active runs are ended honestly.
+    pub fn open(hub: Arc<Hub>, store: Store, tools: Arc<Tools>) -> anyhow::Result<Arc<Self>> {
+        let runs = Arc::new(Runs { hub, store, tools, tasks: TaskTracker::new(), inner: Mutex::new(Inner::default()) });
+        for exposure in runs.store.held()? {
+            let events = log::parse(&runs.store.events(&exposure.run, 0)?)?;
+            let unconfirmed = if exposure.dirty { open_injections(&events) } else { BTreeMap::new() };
+            runs.lock().held.push(Held { exposure, unconfirmed });
+        }
+        for summary in runs.store.unfinished()? {
+            let events = runs.store.events(&summary.run, 0)?;
+            runs.clone().close_interrupted(summary, events, "the coordinator stopped while this run was active")?;
+        }
+        Ok(runs)
+    }
+
+    /// Records a run and starts it; a refusal by admission is a run too.
+    pub async fn start(self: &Arc<Self>, plan: Plan, by: String) -> Result<String, NotStarted> {
+        let run = uuid::Uuid::now_v7().to_string();
+        let log = Arc::new(RunLog::new(&run, self.store.clone()));
+        let summary = RunSummary {
+            run: run.clone(),
+            name: plan.experiment.metadata.name.clone(),
+            by: by.clone(),
+            submitted_wall_ms: clock::wall_ms(),
+            duration_us: 0,
+            verdict: None,
+            why: String::new(),
+            seed: plan.seed,
+        };
+        let (inbox, inputs) = mpsc::channel(INBOX);
+        let (halts, halts_heard) = mpsc::channel(16);
+        let nodes = nodes_of(&plan);
+        let admission = {
+            let mut inner = self.lock();
+            if inner.stopping {
+                return Err(NotStarted::Stopping);
+            }
+            inner.active.insert(run.clone(), Active { log: log.clone(), halts, summary: summary.clone() });
+            self.store.add_run(&summary);
+            self.admit(&mut inner, &run, &plan)
+        };
+        let prober = Prober::new(&plan.experiment.steady_state, self.tools.clone(), inbox.clone());
+        self.hub.listen(&run, nodes, inbox);
+        let settings = Settings {
+            run: run.clone(),
+            by,
+            epoch: self.hub.epoch,
+            lease_ms: u64::try_from(self.hub.lease.as_millis()).unwrap_or(u64::MAX),
+        };
+        let (state, outputs) = RunState::submit(plan, settings, log.now_us());
+        for output in outputs {
+            match output {
+                Output::Record(event) => log.record(event),
+                other => tracing::error!(?other, "a run can only be recorded before it is admitted"),
+            }
+        }
+        if let Err(error) = self.store.flush().await {
+            // It may reach the disk later; then it is found there as refused, which it is.
+            let why = "the coordinator cannot write its store".to_owned();
+            log.record(Event::Refused { reasons: vec![why.clone()] });
+            log.record(Event::Finished { verdict: Verdict::Refused, why: why.clone() });
+            self.ended(&run, &log, Ended { verdict: Verdict::Refused, why });
+            return Err(error.into());
+        }
+        let (hub, store) = (self.hub.clone(), self.store.clone());
+        let task = RunTask { state, log: log.clone(), hub, store, prober, inputs, halts: halts_heard };
+        let runs = self.clone();
+        self.tasks.spawn(async move {
+            match tokio::spawn(task.run(admission)).await {
+                Ok(ended) => runs.ended(&summary.run, &log, ended),
+                Err(error) => {
+                    tracing::error!(run = summary.run, %error, "the task of a run died");
+                    let reason = "the run's task died in the coordinator (a defect: please report it)";
+                    if let Err(error) = runs.clone().close_interrupted(summary, log.events(0), reason) {
+                        tracing::error!(%error, "and what it left cannot be read");
+                    }
+                }
+            }
+        });
+        Ok(run)
+    }
+
+    /// One critical section: what is granted is held before anyone else asks.
+    fn admit(&self, inner: &mut Inner, run: &str, plan: &Plan) -> Input {
+        let held: Vec<Exposure> = inner.held.iter().map(|held| held.exposure.clone()).collect();
+        match admission::admit(run, plan, &self.hub.inventory(), &held) {
+            Ok(exposure) => {
+                self.store.hold(&exposure);
+                inner.held.push(Held { exposure, unconfirmed: BTreeMap::new() });
+                Input::Admitted
+            }
+            Err(reasons) => Input::Refused { reasons },
+        }
+    }
+
+    fn close_interrupted(
+        self: Arc<Self>,
+        summary: RunSummary,
+        events: Vec<Arc<str>>,
+        reason: &str,
+    ) -> anyhow::Result<()> {
+        let parsed = log::parse(&events)?;
+        let before = Duration::from_micros(parsed.last().map_or(0, |event| event.at_us));
+        let open = open_injections(&parsed);
+        let run = summary.run.clone();
+        let log = Arc::new(RunLog::resumed(&run, self.store.clone(), events, before));
+        let (inbox, inputs) = mpsc::channel(INBOX);
+        let (halts, halts_heard) = mpsc::channel(16);
+        self.lock().active.insert(run.clone(), Active { log: log.clone(), halts, summary });
+        self.hub.listen(&run, open.values().cloned().collect(), inbox);
+        let interrupted = Interrupted {
+            run: run.clone(),
+            reason: reason.to_owned(),
+            open,
+            log: log.clone(),
+            hub: self.hub.clone(),
+            inputs,
+            halts: halts_heard,
+            // Whatever was applied has lost its lease by then, and an agent that lives has dialled again.
+            patience: self.hub.lease * 2,
+        };
+        let runs = self.clone();
+        self.tasks.spawn(async move {
+            let ended = interrupted.run().await;
+            runs.ended(&run, &log, ended);
+        });
+        Ok(())
+    }
+
+    fn ended(&self, run: &str, log: &RunLog, ended: Ended) {
+        tracing::info!(run, verdict = ?ended.verdict, why = ended.why, "run ended");
+        self.hub.unlisten(run);
+        self.store.finish(run, log.now_us(), ended.verdict, &ended.why);
+        let mut inner = self.lock();
+        inner.active.remove(run);
+        let Some(index) = inner.held.iter().position(|held| held.exposure.run == run) else { return };
+        if ended.verdict == Verdict::Dirty {
+            let held = &mut inner.held[index];
+            held.exposure.dirty = true;
+            held.unconfirmed = log::parse(&log.events(0)).map(|events| open_injections(&events)).unwrap_or_default();
+            self.store.hold(&held.exposure);
+        } else {
+            inner.held.swap_remove(index);
+            self.store.release(run);
+        }
+    }
+
+    /// Hears what agents say after their runs: confirms late reverts, and halts what no run owns.
+    pub async fn hear_late(self: Arc<Self>, mut late: mpsc::UnboundedReceiver<Late>) {
+        while let Some(said) = late.recv().await {
+            match said {
+                Late::Changed { node, injection, state } if state.is_clean() => {
+                    self.confirm(|unconfirmed, on| unconfirmed == injection && on == node);
+                }
+                Late::Changed { .. } => {}
+                Late::Back { node, open } => {
+                    let is_open = |injection: &str| open.iter().any(|open| open.injection == injection);
+                    self.confirm(|unconfirmed, on| on == node && !is_open(unconfirmed));
+                    let owners: BTreeSet<&str> =
+                        open.iter().filter_map(|open| open.injection.split_once('/')).map(|(run, _)| run).collect();
+                    for run in owners {
+                        if !self.lock().active.contains_key(run) {
+                            tracing::warn!(
+                                node,
+                                run,
+                                "this node still holds injections of a run that is over: halting them"
+                            );
+                            self.hub.send(&node, &ToAgent::Halt { run: Some(run.to_owned()) });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn confirm(&self, confirmed: impl Fn(&str, &str) -> bool) {
+        let mut inner = self.lock();
+        inner.held.retain_mut(|held| {
+            let before = held.unconfirmed.len();
+            held.unconfirmed.retain(|injection, node| !confirmed(injection, node));
+            let released = before > 0 && held.unconfirmed.is_empty();
+            if released {
+                tracing::info!(
+                    run = held.exposure.run,
+                    "what this run left is gone after all: its exposure is released"
+                );
+                self.store.release(&held.exposure.run);
+            }
+            !released
+        });
+    }
+
+    /// An operator says that the hosts of a dirty run are clean. False: nothing of it is held.
+    pub fn clear(&self, run: &str) -> bool {
+        let mut inner = self.lock();
+        let before = inner.held.len();
+        inner.held.retain(|held| held.exposure.run != run || !held.exposure.dirty);
+        let cleared = inner.held.len() < before;
+        if cleared {
+            self.store.release(run);
+        }
+        cleared
+    }
+
+    /// Halts one active run. False: it is not active.
+    pub fn halt(&self, run: &str, by: &str) -> bool {
+        let Some(active) = self.lock().active.get(run).cloned() else { return false };
+        // Full means that it was told so often already.
+        let _ = active.halts.try_send(by.to_owned());
+        true
+    }
+
+    /// Halts every run, and tells every agent so directly: nothing in between can hold it up.
+    pub fn halt_all(&self, by: &str) -> Vec<String> {
+        let active = self.lock().active.clone();
+        for run in active.values() {
+            let _ = run.halts.try_send(by.to_owned());
+        }
+        self.hub.send_all(&ToAgent::Halt { run: None });
+        active.into_keys().collect()
+    }
+
+    /// No new runs; halts those that are active and returns once they have ended, or after `patience`.
+    pub async fn stop(&self, by: &str, patience: Duration) {
+        self.lock().stopping = true;
+        self.halt_all(by);
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            tracing::error!("runs did not end in time; their leases end what they hold");
+        }
+        if let Err(error) = self.store.flush().await {
+            tracing::error!(%error, "the last events could not be stored");
+        }
+    }
+
+    /// Of an active run.
+    pub fn log(&self, run: &str) -> Option<Arc<RunLog>> {
+        self.lock().active.get(run).map(|active| active.log.clone())
+    }
+
+    /// Its summary with the time that it runs by now.
+    pub fn summary(&self, run: &str) -> Option<RunSummary> {
+        let active = self.lock().active.get(run).cloned()?;
+        Some(RunSummary { duration_us: active.log.now_us(), ..active.summary })
+    }
+
+    pub fn active_count(&self) -> usize {
+        self.lock().active.len()
+    }
+
+    /// Runs whose reverts are not confirmed.
+    pub fn dirty(&self) -> Vec<String> {
+        let inner = self.lock();
+        inner.held.iter().filter(|held| held.exposure.dirty).map(|held| held.exposure.run.clone()).collect()
+    }
+
+    /// Asks each agent what it would do with its part of a plan. Nothing is done.
+    pub async fn check(&self, plan: &Plan) -> Vec<Checked> {
+        let run = format!("plan-{}", uuid::Uuid::now_v7());
+        let (inbox, mut inputs) = mpsc::channel(INBOX);
+        self.hub.listen(&run, nodes_of(plan), inbox);
+        let mut checks: Vec<Checked> = Vec::new();
+        for step in &plan.steps {
+            let PlannedStep::Fault(fault) = step else { continue };
+            for injection in &fault.injections {
+                let order = Order {
+                    epoch: self.hub.epoch,
+                    run: run.clone(),
+                    injection: format!("{run}/{}", injection.key),
+                    fault: fault.fault.clone(),
+                    effects: injection.effects.clone(),
+                    duration_ms: u64::try_from(fault.duration.0.as_millis()).unwrap_or(u64::MAX),
+                    lease_ms: u64::try_from(self.hub.lease.as_millis()).unwrap_or(u64::MAX),
+                };
+                let sent = self.hub.send(&injection.node, &ToAgent::Check(order));
+                let why = if sent { "its agent did not answer in time" } else { "its agent is not connected" };
+                checks.push(Checked {
+                    injection: injection.key.clone(),
+                    node: injection.node.clone(),
+                    refusals: vec![format!("{}: {why}", injection.node)],
+                    notes: Vec::new(),
+                });
+            }
+        }
+        let mut missing: BTreeSet<String> = checks.iter().map(|check| check.injection.clone()).collect();
+        let deadline = clock::Instant::now() + CHECK_TIMEOUT;
+        while !missing.is_empty() {
+            match tokio::time::timeout_at(deadline, inputs.recv()).await {
+                Ok(Some(Input::Checked(answer))) => {
+                    let Some((_, key)) = answer.injection.split_once('/') else { continue };
+                    let asked = checks.iter_mut().find(|check| check.injection == key && check.node == answer.node);
+                    if let Some(check) = asked
+                        && missing.remove(key)
+                    {
+                        *check = Checked { injection: key.to_owned(), ..answer };
+                    }
+                }
+                Ok(Some(Input::AgentLost { node })) => {
+                    let lost = |check: &&Checked| check.node == node;
+                    for check in checks.iter().filter(lost) {
+                        missing.remove(&check.injection);
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.hub.unlisten(&run);
+        checks
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every node that a plan injects into.
+pub fn nodes_of(plan: &Plan) -> BTreeSet<String> {
+    let faults = plan.steps.iter().filter_map(|step| match step {
+        PlannedStep::Fault(fault) => Some(fault),
+        PlannedStep::Wait { .. } => None,
+    });
+    faults.flat_map(|fault| &fault.injections).map(|injection| injection.node.clone()).collect()
+}

@@ -1,0 +1,45 @@
+//! What the life of every long-running role has in common: its log, its runtime, and how it is asked to stop.
+
+use std::io::IsTerminal as _;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Logs to standard error: `SQUALL_LOG` in the filter words of tracing, else `default` (`info`, `warn`).
+pub fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_env("SQUALL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // Fails only if a log is set already: then that one is right.
+    let colours = std::io::stderr().is_terminal();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).try_init();
+}
+
+/// The runtime of a role.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn runtime(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+}
+
+/// SIGINT and SIGTERM, caught from here on: the first asks to stop, more change nothing.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// # Errors
+    /// No handler can be installed.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(StopSignals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Returns with the signal's name.
+    pub async fn asked(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The one place that starts programs: argv only, no shell, a cleared environment, and only programs named here.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where system programs are looked for; the daemon's own `PATH` is never asked.
+const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Everything that squalld may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program<'a> {
+    /// squalld itself in another role (holder, guard): `path` is `/proc/self/exe`, or the binary that a test built.
+    Own {
+        path: &'a Path,
+    },
+    /// The xtables front ends, for the NFQUEUE target that nft's own grammar lacks on some kernels.
+    Iptables,
+    Ip6tables,
+    /// A probe's program: `path` is absolute and comes from the coordinator's own configuration, never from an experiment.
+    Configured {
+        path: &'a Path,
+    },
+}
+
+impl Program<'_> {
+    /// Its absolute path, or why there is none.
+    pub fn path(self) -> io::Result<PathBuf> {
+        let name = match self {
+            Program::Own { path } | Program::Configured { path } if path.is_absolute() => return Ok(path.to_owned()),
+            Program::Own { path } | Program::Configured { path } => {
+                let why = format!("{} is not an absolute path", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+            Program::Iptables => "iptables",
+            Program::Ip6tables => "ip6tables",
+        };
+        let found = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file());
+        found.ok_or_else(|| {
+            let why = format!("{name} is not installed (looked in {})", DIRECTORIES.join(", "));
+            io::Error::new(io::ErrorKind::NotFound, why)
+        })
+    }
+}
+
+/// A command with these arguments, an environment of `PATH` and `LC_ALL=C` alone, and nothing on its standard input and output.
+#[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
+pub fn command<A: AsRef<OsStr>>(program: Program<'_>, arguments: impl IntoIterator<Item = A>) -> io::Result<Command> {
+    let mut command = Command::new(program.path()?);
+    command.args(arguments).env_clear().env("PATH", DIRECTORIES.join(":")).env("LC_ALL", "C");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_gets_only_the_environment_that_we_give_it() {
+        let mut command = command(Program::Configured { path: Path::new("/usr/bin/env") }, [] as [&str; 0]).unwrap();
+        let output = command.stdout(Stdio::piped()).output().unwrap();
+        let mut lines: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    }
+
+    #[test]
+    fn a_relative_path_is_refused() {
+        let error = command(Program::Configured { path: Path::new("env") }, [] as [&str; 0]).unwrap_err();
+        assert!(error.to_string().contains("absolute"));
+    }
+}
