@@ -2,9 +2,11 @@
 //!
 //! Nothing here is part of what Squall ships. The suites are in `tests/tests/`, the demo and the benchmark in `tests/src/bin/`.
 
+pub mod fleet;
 pub mod guest;
 pub mod holding;
 pub mod lab;
+pub mod scene;
 pub mod shop;
 pub mod skip;
 pub mod talk;

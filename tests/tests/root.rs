@@ -1,0 +1,16 @@
+//! Each fault through a real coordinator and real agents: measured where it bites, undone, and nothing left. One file a fault.
+
+mod root {
+    mod agent_killed;
+    mod cpu_pressure;
+    mod disk_fill;
+    mod halt;
+    mod lock_out;
+    mod memory_pressure;
+    mod network_latency;
+    mod network_loss;
+    mod network_partition;
+    mod policy;
+    mod process_kill;
+    mod process_pause;
+}
