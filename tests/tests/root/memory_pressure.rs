@@ -9,7 +9,7 @@ fn largest_mib(host: &Host) -> u64 {
     let pages = entries.filter_map(|entry| {
         std::fs::read_to_string(entry.path().join("statm")).ok()?.split(' ').nth(1)?.parse::<u64>().ok()
     });
-    pages.max().unwrap_or(0) * 4096 >> 20
+    (pages.max().unwrap_or(0) * 4096) >> 20
 }
 
 #[test]
