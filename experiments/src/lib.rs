@@ -10,6 +10,7 @@
 pub mod admission;
 pub mod api;
 pub mod blast_radius;
+pub mod catalogue;
 pub mod check;
 pub mod effect;
 pub mod experiment;

@@ -179,7 +179,7 @@ impl<'a> Walk<'a> {
             |schema: &'a Value| schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
         for name in required(schema).chain(then.iter().flat_map(|branch| required(branch))) {
             if entries.iter().all(|(key, _)| key != name) {
-                let what = property(name).map(|property| expected(property, self.root)).unwrap_or_default();
+                let what = property(name).map(|property| self.needed(property)).unwrap_or_default();
                 let message = format!("`{name}` is missing: {what}");
                 let hint = property(name)
                     .and_then(|property| property["description"].as_str())
@@ -187,6 +187,17 @@ impl<'a> Walk<'a> {
                     .unwrap_or_default();
                 self.flaw(node.key_at, pointer, message, hint);
             }
+        }
+    }
+
+    /// What a missing field should hold: of a mapping only what it must have.
+    fn needed(&self, property: &Value) -> String {
+        let must = resolve(property, self.root)["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let must: Vec<String> = must.map(|name| format!("`{name}`")).collect();
+        if must.is_empty() {
+            expected(property, self.root)
+        } else {
+            format!("a mapping with at least {}", must.join(", "))
         }
     }
 

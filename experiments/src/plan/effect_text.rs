@@ -6,7 +6,7 @@ use crate::effect::{
     Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Hog, PacketDelay, Protocol,
 };
 use crate::target::{Pick, ProcessSelector};
-use crate::units::{Percent, Span};
+use crate::units::{Percent, Size, Span};
 
 /// One sentence for one effect.
 pub fn in_words(effect: &Effect) -> String {
@@ -27,10 +27,8 @@ pub fn in_words(effect: &Effect) -> String {
         }
         Effect::PacketDelay(delay) => packet_delay(delay),
         Effect::Signal(signal) => {
-            let mut text = format!("sends {:?} to {}", signal.signal, processes(&signal.processes)).replace(
-                &format!("{:?}", signal.signal),
-                &format!("SIG{}", format!("{:?}", signal.signal).to_uppercase()),
-            );
+            let name = format!("{:?}", signal.signal).to_uppercase();
+            let mut text = format!("sends SIG{name} to {}", processes(&signal.processes));
             if let Some(repeat) = signal.repeat {
                 text += &format!(", again every {repeat}");
             }
@@ -41,15 +39,16 @@ pub fn in_words(effect: &Effect) -> String {
         }
         Effect::Freeze(freeze) => format!("stops {}", processes(&freeze.processes)),
         Effect::HoldSpace(space) => {
-            let amount = amount(space.amount, "of the filesystem", "free");
-            format!("occupies {amount} at {}, always leaves {} free", space.path, space.reserve)
+            let amount_text = amount(space.amount, "of the filesystem", "free");
+            format!("occupies {amount_text} at {}{}", space.path, reserve(space.amount, space.reserve, "free"))
         }
         Effect::Hog(Hog::Cpu { workers, load }) => {
             let threads = if *workers == 1 { "1 thread".to_owned() } else { format!("{workers} threads") };
             format!("burns processor time with {threads} at {load} load each")
         }
         Effect::Hog(Hog::Memory { amount: wanted, reserve }) => {
-            format!("occupies {}, always leaves {reserve} available", amount(*wanted, "of the memory", "available"))
+            let amount_text = amount(*wanted, "of the memory", "available");
+            format!("occupies {amount_text}{}", self::reserve(*wanted, *reserve, "available"))
         }
     }
 }
@@ -129,6 +128,11 @@ fn amount(amount: Amount, whole: &str, left: &str) -> String {
         Amount::Percent(share) => format!("{share} {whole}"),
         Amount::LeaveFree(size) => format!("as much as leaves {size} {left}"),
     }
+}
+
+/// Said unless the amount says it already.
+fn reserve(amount: Amount, reserve: Size, left: &str) -> String {
+    if amount == Amount::LeaveFree(reserve) { String::new() } else { format!(", always leaves {reserve} {left}") }
 }
 
 fn processes(selector: &ProcessSelector) -> String {

@@ -39,7 +39,7 @@ pub fn inventory(nodes: impl IntoIterator<Item = Node>) -> Inventory {
 
 /// A load balancer, three web servers, five database replicas.
 pub fn shop() -> Inventory {
-    let mut nodes = vec![node("lb", "balancer", "a", "10.0.0.2")];
+    let mut nodes = vec![node("lb", "proxy", "a", "10.0.0.2")];
     for (index, zone) in (1..=3).zip(["a", "b", "c"]) {
         nodes.push(node(&format!("web{index}"), "web", zone, &format!("10.0.1.{index}")));
     }
