@@ -22,16 +22,9 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) fn hold(bytes: u64, reserve: u64, tether: &mut Tether) -> anyhow::Result<Outcome> {
     let before = look()?;
     let mut hoard = Hoard::new();
-    let mut short = false;
-    while hoard.bytes() < bytes && !short {
+    while hoard.grow_once(bytes, reserve, look()?.available)? {
         if tether.wait(Some(Duration::ZERO), None) == Wake::Release {
             return Ok(Outcome::default());
-        }
-        let chunk = (bytes - hoard.bytes()).min(CHUNK);
-        // Others grow, too: the reserve is theirs, whatever was resolved before.
-        short = look()?.available < reserve + chunk;
-        if !short {
-            hoard.grow(chunk)?;
         }
     }
     anyhow::ensure!(
@@ -46,11 +39,7 @@ pub(super) fn hold(bytes: u64, reserve: u64, tether: &mut Tether) -> anyhow::Res
         match tether.wait(Some(LOOK), None) {
             Wake::Release => break,
             Wake::Renewed { .. } => {}
-            Wake::Tick => {
-                while hoard.bytes() > 0 && look()?.available < reserve {
-                    hoard.shrink();
-                }
-            }
+            Wake::Tick => while hoard.give_back_once(reserve, look()?.available) {},
         }
     }
     let last = evidence(bytes, largest, largest - hoard.bytes(), before, look()?);
@@ -101,7 +90,29 @@ impl Hoard {
         self.chunks.iter().map(|(_, size)| *size as u64).sum()
     }
 
-    fn grow(&mut self, bytes: u64) -> anyhow::Result<()> {
+    /// A chunk more on the way to `goal`. False: it is reached, or the reserve is. Others grow, too, so what was resolved before
+    /// does not count: the reserve is theirs.
+    fn grow_once(&mut self, goal: u64, reserve: u64, available: u64) -> anyhow::Result<bool> {
+        let chunk = (goal.saturating_sub(self.bytes())).min(CHUNK);
+        let room = chunk > 0 && available >= reserve.saturating_add(chunk);
+        if room {
+            self.take(chunk)?;
+        }
+        Ok(room)
+    }
+
+    /// False: there is no need to, or nothing left.
+    fn give_back_once(&mut self, reserve: u64, available: u64) -> bool {
+        if available >= reserve {
+            return false;
+        }
+        let Some((address, size)) = self.chunks.pop() else { return false };
+        // SAFETY: mapped by `take`, known to nobody else, and forgotten here.
+        let _ = unsafe { munmap(address, size) };
+        true
+    }
+
+    fn take(&mut self, bytes: u64) -> anyhow::Result<()> {
         let size = (bytes as usize).next_multiple_of(PAGE);
         let length = NonZeroUsize::new(size).ok_or_else(|| anyhow::anyhow!("a chunk of no size"))?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -123,11 +134,26 @@ impl Hoard {
         let _ = unsafe { mlock(address, size) };
         Ok(())
     }
+}
 
-    fn shrink(&mut self) {
-        if let Some((address, size)) = self.chunks.pop() {
-            // SAFETY: mapped by `grow`, known to nobody else, and forgotten here.
-            let _ = unsafe { munmap(address, size) };
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_ends_the_growth_and_takes_memory_back() {
+        let mut hoard = Hoard::new();
+        let (goal, reserve) = (3 * CHUNK, 100 * CHUNK);
+        assert!(hoard.grow_once(goal, reserve, 102 * CHUNK).unwrap());
+        assert!(hoard.grow_once(goal, reserve, 101 * CHUNK).unwrap());
+        assert!(!hoard.grow_once(goal, reserve, 101 * CHUNK - 1).unwrap());
+        assert_eq!(hoard.bytes(), 2 * CHUNK);
+        assert!(hoard.grow_once(goal, reserve, 200 * CHUNK).unwrap());
+        assert!(!hoard.grow_once(goal, reserve, 200 * CHUNK).unwrap(), "the goal is reached");
+        assert!(!hoard.give_back_once(reserve, 100 * CHUNK));
+        assert!(hoard.give_back_once(reserve, 100 * CHUNK - 1));
+        assert_eq!(hoard.bytes(), 2 * CHUNK);
+        while hoard.give_back_once(reserve, 0) {}
+        assert_eq!(hoard.bytes(), 0);
     }
 }
