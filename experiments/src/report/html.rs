@@ -192,7 +192,6 @@ fn probe(out: &mut String, report: &Report, probe: &ProbeReport, index: usize) {
             escape(&probe.name)
         );
     }
-    let time = |us: Option<u64>| us.map_or_else(|| "\u{2013}".to_owned(), words::time);
     for s in &probe.phases {
         let value = match (probe.has_values(), s.values) {
             (false, _) => String::new(),
@@ -210,9 +209,9 @@ fn probe(out: &mut String, report: &Report, probe: &ProbeReport, index: usize) {
             s.bad,
             s.unknown,
             s.success.map_or_else(|| "\u{2013}".to_owned(), words::share),
-            time(s.p50_us),
-            time(s.p95_us),
-            time(s.p99_us),
+            words::percentile(s.p50_us, s.measured),
+            words::percentile(s.p95_us, s.measured),
+            words::percentile(s.p99_us, s.measured),
             s.measured,
         );
     }

@@ -47,7 +47,8 @@ pub struct Statistics {
     pub success: Option<f64>,
     /// Samples behind the percentiles: those that could tell.
     pub measured: usize,
-    /// Nearest rank, microseconds.
+    /// Nearest rank, microseconds; failures count as slower than any limit, as in [`crate::judge`]. None with `measured` above 0:
+    /// the rank falls on a failure.
     pub p50_us: Option<u64>,
     pub p95_us: Option<u64>,
     pub p99_us: Option<u64>,
@@ -126,7 +127,7 @@ fn statistics(phase: Phase, points: &[&Point]) -> Statistics {
     let count = |outcome| points.iter().filter(|point| point.outcome == outcome).count();
     let (ok, bad, unknown) = (count(Outcome::Ok), count(Outcome::Bad), count(Outcome::Unknown));
     let mut latencies: Vec<u64> =
-        points.iter().filter(|point| point.outcome != Outcome::Unknown).map(|point| point.latency_us).collect();
+        points.iter().filter(|point| point.outcome == Outcome::Ok).map(|point| point.latency_us).collect();
     latencies.sort_unstable();
     let values = points.iter().filter_map(|point| point.value).fold(None, |range, value| match range {
         None => Some((value, value)),
@@ -139,19 +140,19 @@ fn statistics(phase: Phase, points: &[&Point]) -> Statistics {
         bad,
         unknown,
         success: (ok + bad > 0).then(|| ok as f64 * 100.0 / (ok + bad) as f64),
-        measured: latencies.len(),
-        p50_us: percentile(&latencies, 50),
-        p95_us: percentile(&latencies, 95),
-        p99_us: percentile(&latencies, 99),
+        measured: ok + bad,
+        p50_us: percentile(&latencies, ok + bad, 50),
+        p95_us: percentile(&latencies, ok + bad, 95),
+        p99_us: percentile(&latencies, ok + bad, 99),
         values,
         judgement: None,
         detail: String::new(),
     }
 }
 
-/// Nearest rank: the smallest value that at least `percent` of all do not exceed.
-fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
-    let rank = (sorted.len() * percent).div_ceil(100);
+/// Nearest rank among `measured` samples, of which those beyond `sorted` failed.
+fn percentile(sorted: &[u64], measured: usize, percent: usize) -> Option<u64> {
+    let rank = (measured * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
 }
 
@@ -210,11 +211,12 @@ mod tests {
     #[test]
     fn percentiles_are_nearest_ranks() {
         let hundred: Vec<u64> = (1..=100).collect();
-        assert_eq!(percentile(&hundred, 50), Some(50));
-        assert_eq!(percentile(&hundred, 99), Some(99));
-        assert_eq!(percentile(&[7], 1), Some(7));
-        assert_eq!(percentile(&[1, 2, 3], 99), Some(3));
-        assert_eq!(percentile(&[], 99), None);
+        assert_eq!(percentile(&hundred, 100, 50), Some(50));
+        assert_eq!(percentile(&hundred, 100, 99), Some(99));
+        assert_eq!(percentile(&[7], 1, 1), Some(7));
+        assert_eq!(percentile(&[1, 2, 3], 3, 99), Some(3));
+        assert_eq!(percentile(&[], 0, 99), None);
+        assert_eq!(percentile(&hundred, 102, 99), None, "two failures are slower than any limit");
     }
 
     #[test]
@@ -225,7 +227,7 @@ mod tests {
         let statistics = statistics(Phase::During, &points.iter().collect::<Vec<_>>());
         assert_eq!((statistics.samples, statistics.ok, statistics.bad, statistics.unknown), (4, 2, 1, 1));
         assert_eq!(statistics.success, Some(200.0 / 3.0));
-        assert_eq!((statistics.measured, statistics.p99_us), (3, Some(90)));
+        assert_eq!((statistics.measured, statistics.p50_us, statistics.p99_us), (3, Some(20), None));
     }
 
     #[test]

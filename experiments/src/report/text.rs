@@ -18,7 +18,7 @@ pub(super) fn page(report: &Report) -> String {
     section(&mut out, "Notes", &report.notes, |out, note| {
         let _ = writeln!(out, "  {note}");
     });
-    out
+    words::printable(&out)
 }
 
 fn head(out: &mut String, report: &Report) {
@@ -86,10 +86,11 @@ fn probe(out: &mut String, probe: &ProbeReport) {
 }
 
 fn numbers(statistics: &Statistics, with_values: bool) -> Vec<String> {
-    let time = |us: Option<u64>| us.map_or_else(|| "-".to_owned(), words::time);
-    let p99 = statistics
-        .p99_us
-        .map_or_else(|| "-".to_owned(), |us| format!("{} (n={})", words::time(us), statistics.measured));
+    let time = |us| words::percentile(us, statistics.measured);
+    let p99 = match statistics.measured {
+        0 => "-".to_owned(),
+        measured => format!("{} (n={measured})", time(statistics.p99_us)),
+    };
     let mut row = vec![
         words::phase(statistics.phase).to_owned(),
         words::judgement(statistics.judgement).to_owned(),
@@ -228,6 +229,12 @@ mod tests {
     #[test]
     fn a_refused_run_says_why_and_invents_no_numbers() {
         insta::assert_snapshot!(page(&Report::of(sample::RUN, &sample::refused())));
+    }
+
+    #[test]
+    fn nothing_from_outside_can_steer_the_terminal() {
+        let text = page(&Report::of(sample::RUN, &sample::hostile()));
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
     }
 
     #[test]

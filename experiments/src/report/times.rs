@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::words;
-use crate::plan::{Injection, Plan, PlannedFault, PlannedStep};
+use crate::plan::{Injection, Plan, PlannedFault, PlannedStep, in_words};
 use crate::run_event::{Event, Evidence, InjectionReport, InjectionState, RevertCause, RunEvent};
 
 /// One fault of a run on one node, once for each pulse.
@@ -75,7 +74,7 @@ impl InjectionRow {
             node: injection.node.clone(),
             step: fault.name.clone(),
             fault: fault.fault.clone(),
-            effects: injection.effects.iter().map(words::effect).collect(),
+            effects: injection.effects.iter().map(in_words).collect(),
             state: None,
             at: Moments::default(),
             delays: Delays::default(),

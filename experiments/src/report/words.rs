@@ -2,10 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::effect::{Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Hog, Spare};
 use crate::probe::{Judgement, Outcome, Phase};
 use crate::run_event::{Event, InjectionState, RevertCause, Verdict};
-use crate::units::{Percent, Span};
 
 /// A length of time with three digits: `840 us`, `12.3 ms`, `1.25 s`, `2 min 5 s`.
 pub fn time(us: u64) -> String {
@@ -28,6 +26,20 @@ pub fn time(us: u64) -> String {
         number.truncate(number.trim_end_matches('0').trim_end_matches('.').len());
     }
     format!("{number} {unit}")
+}
+
+/// A percentile of so many samples: its time, `failed` if the rank falls on a failure, `-` without samples.
+pub fn percentile(us: Option<u64>, measured: usize) -> String {
+    match (us, measured) {
+        (Some(us), _) => time(us),
+        (None, 0) => "-".to_owned(),
+        (None, _) => "failed".to_owned(),
+    }
+}
+
+/// For a terminal: no character that steers it. Line ends stay.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// A moment of the run: `+12.345s`.
@@ -168,131 +180,6 @@ pub fn event(event: &Event) -> String {
         Event::AgentBack { node } => format!("agent of {node} back"),
         Event::Aborted { reason } => format!("aborted: {reason}"),
         Event::Finished { verdict: ended, why } => with(format!("finished: {}", verdict(*ended).0.to_lowercase()), why),
-    }
-}
-
-/// One effect as a sentence without its full stop.
-pub fn effect(effect: &Effect) -> String {
-    match effect {
-        Effect::PacketFilter(filter) => {
-            let how = match filter.how {
-                Cut::Drop => "drop",
-                Cut::Reject => "reject",
-                Cut::Reset => "reset",
-            };
-            let what = if filter.share == Percent::FULL { "all".to_owned() } else { filter.share.to_string() };
-            let connections = match filter.connections {
-                Connections::All => "",
-                Connections::Established => " of established connections",
-                Connections::New => " of new connections",
-            };
-            let of = if filter.share == Percent::FULL { "" } else { " of" };
-            format!("{how} {what}{of} packets{connections}{}", flow(&filter.flow))
-        }
-        Effect::PacketDelay(delay) => {
-            let mut does = Vec::new();
-            if delay.latency != Span::default() || delay.jitter != Span::default() {
-                let mut text = format!("delay by {}", delay.latency);
-                if delay.jitter != Span::default() {
-                    let distribution = match delay.distribution {
-                        Distribution::Uniform => "uniform",
-                        Distribution::Normal => "normal",
-                        Distribution::Pareto => "pareto",
-                    };
-                    let _ = write!(text, " \u{b1} {} ({distribution})", delay.jitter);
-                }
-                does.push(text);
-            }
-            let shares = [
-                ("lose", delay.loss),
-                ("duplicate", delay.duplicate),
-                ("reorder", delay.reorder),
-                ("corrupt", delay.corrupt),
-            ];
-            let shares = shares.iter().filter(|(_, share)| *share != Percent::ZERO);
-            does.extend(shares.map(|(verb, share)| format!("{verb} {share}")));
-            if delay.correlation != Percent::ZERO {
-                does.push(format!("correlation {}", delay.correlation));
-            }
-            let engine = match delay.engine {
-                Engine::Netem => "netem",
-                Engine::PacketQueue => "packet-queue",
-            };
-            format!("{} of packets{} [{engine}]", does.join(", "), flow(&delay.flow))
-        }
-        Effect::Signal(signal) => {
-            let name = format!("{:?}", signal.signal).to_uppercase();
-            let mut text = format!("send {name} to processes {}", signal.processes);
-            if let Some(repeat) = signal.repeat {
-                let _ = write!(text, ", again every {repeat}");
-            }
-            if let Some(within) = signal.back_within {
-                let _ = write!(text, ", back within {within}");
-            }
-            text
-        }
-        Effect::Freeze(freeze) => format!("stop every thread of processes {}", freeze.processes),
-        Effect::HoldSpace(hold) => {
-            format!(
-                "occupy {} on the filesystem of {}, at least {} stay free",
-                amount(hold.amount),
-                hold.path,
-                hold.reserve
-            )
-        }
-        Effect::Hog(Hog::Cpu { workers, load }) => {
-            format!("burn {load} of {workers} {}", if *workers == 1 { "processor" } else { "processors" })
-        }
-        Effect::Hog(Hog::Memory { amount: held, reserve }) => {
-            format!("occupy {} of memory, at least {reserve} stay available", amount(*held))
-        }
-    }
-}
-
-fn amount(amount: Amount) -> String {
-    match amount {
-        Amount::Bytes(size) => size.to_string(),
-        Amount::Percent(percent) => percent.to_string(),
-        Amount::LeaveFree(size) => format!("all but {size}"),
-    }
-}
-
-fn flow(flow: &Flow) -> String {
-    let mut text = String::new();
-    let direction = match flow.direction {
-        Direction::To => "to",
-        Direction::From => "from",
-        Direction::Both => "to and from",
-    };
-    let peers: Vec<String> = flow.peers.iter().map(ToString::to_string).collect();
-    let peers = if peers.is_empty() { "everyone".to_owned() } else { peers.join(", ") };
-    let _ = write!(text, " {direction} {peers}");
-    if let Some(protocol) = flow.protocol {
-        let _ = write!(text, ", {} only", format!("{protocol:?}").to_uppercase());
-    }
-    for (what, ports) in [("local", &flow.local_ports), ("remote", &flow.remote_ports)] {
-        if !ports.is_empty() {
-            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-            let _ = write!(text, ", {what} port {}", ports.join(" or "));
-        }
-    }
-    if let Some(interface) = &flow.interface {
-        let _ = write!(text, ", on {interface}");
-    }
-    if !flow.spare.is_empty() {
-        let spared: Vec<&str> = flow.spare.iter().map(spare).collect();
-        let _ = write!(text, "; spared: {}", spared.join(", "));
-    }
-    text
-}
-
-fn spare(spare: &Spare) -> &'static str {
-    match spare {
-        Spare::Coordinator => "coordinator",
-        Spare::Ssh => "SSH",
-        Spare::Dns => "DNS",
-        Spare::Neighbours => "neighbour discovery",
-        Spare::Loopback => "loopback",
     }
 }
 

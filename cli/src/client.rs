@@ -1,0 +1,158 @@
+//! Calls to the coordinator. Each error says which address, what failed and what would help.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use squall_experiments::api::{Access, Problem, ProblemKind};
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// Of one call, its answer included.
+const CALL: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    access: Access,
+    /// Where `access` was read.
+    file: PathBuf,
+}
+
+impl Client {
+    pub fn of(global: &Global) -> Result<Client, Failure> {
+        let (file, access) = crate::access::find(global)?;
+        Client::new(file, access)
+    }
+
+    pub fn new(file: PathBuf, access: Access) -> Result<Client, Failure> {
+        // Fails only if another part set a provider before: then that one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let wrong = |what: String| {
+            Failure::usage(
+                format!("{}: {what}", file.display()),
+                "squalld writes this file when it starts: restart it, or take its newest",
+            )
+        };
+        let authority = reqwest::Certificate::from_pem(access.ca.as_bytes())
+            .map_err(|error| wrong(format!("`ca` is no certificate in PEM: {}", cause(&error))))?;
+        let http = reqwest::Client::builder()
+            .https_only(true)
+            .no_proxy()
+            .tls_certs_only([authority])
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| wrong(cause(&error)))?;
+        Ok(Client { http, access, file })
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(self.http.get(self.address(path)).timeout(CALL), path).await
+    }
+
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        self.call(self.http.post(self.address(path)).json(body).timeout(CALL), path).await
+    }
+
+    /// The run's events after `last`, as they happen.
+    pub async fn stream(&self, run: &str, last: Option<u64>) -> Result<reqwest::Response, Failure> {
+        let path = format!("/v1/runs/{}/stream", escaped(run));
+        let mut request = self.http.get(self.address(&path)).header("accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last.to_string());
+        }
+        // No time limit on the whole: a run may take hours. On its beginning there is one.
+        match tokio::time::timeout(CALL, self.send(request, &path)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable(&path, "no answer in 30 s")),
+        }
+    }
+
+    fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.access.url)
+    }
+
+    async fn call<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder, path: &str) -> Result<T, Failure> {
+        let answer = self.send(request, path).await?;
+        let bytes = answer.bytes().await.map_err(|error| self.unreachable(path, &cause(&error)))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::unreachable(
+                format!("{} answered something else than expected: {error}", self.address(path)),
+                "squall and squalld of the same version understand each other",
+            )
+        })
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, path: &str) -> Result<reqwest::Response, Failure> {
+        let answer = request
+            .bearer_auth(&self.access.token)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(path, &cause(&error)))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let body = answer.bytes().await.unwrap_or_default();
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => self.problem(problem),
+            Err(_) => {
+                let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+                Failure::unreachable(
+                    format!("{} answered {status} {}", self.address(path), text.trim()).trim_end().to_owned(),
+                    "is this address a Squall coordinator?",
+                )
+            }
+        })
+    }
+
+    fn problem(&self, problem: Problem) -> Failure {
+        let reasons = problem.reasons.join("\n");
+        let file = self.file.display();
+        match problem.kind {
+            ProblemKind::Invalid => Failure::usage(reasons, ""),
+            ProblemKind::NotFound => Failure::usage(reasons, "`squall runs` lists the runs"),
+            ProblemKind::Refused => Failure::new(Exit::Refused, format!("refused: {reasons}"), ""),
+            ProblemKind::Unauthenticated => Failure::unreachable(
+                format!("{} does not accept the token of {file}: {reasons}", self.access.url),
+                "a coordinator that starts anew may write a new file: take its newest",
+            ),
+            ProblemKind::Internal => Failure::unreachable(
+                format!("{} could not do it: {reasons}", self.access.url),
+                "squalld's log says more",
+            ),
+        }
+    }
+
+    fn unreachable(&self, path: &str, why: &str) -> Failure {
+        let hint = if why.contains("certificate") {
+            format!("{} may be of another coordinator: take the newest file that squalld wrote", self.file.display())
+        } else {
+            format!("is squalld running there? The address is from {}", self.file.display())
+        };
+        Failure::unreachable(format!("cannot reach the coordinator: {}: {why}", self.address(path)), hint)
+    }
+}
+
+/// The innermost cause, which names what really happened (`Connection refused (os error 111)`).
+fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut innermost = error.source();
+    while let Some(deeper) = innermost.and_then(|error| error.source()) {
+        innermost = Some(deeper);
+    }
+    innermost.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// A run's name as one segment of a path.
+pub fn escaped(run: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    run.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
+}

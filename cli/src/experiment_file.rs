@@ -1,0 +1,48 @@
+//! Reading experiment files; mistakes are found here, before anybody is asked.
+
+use std::io::Read;
+use std::path::Path;
+
+use squall_experiments::experiment::Experiment;
+use squall_experiments::mistake::Mistakes;
+use squall_experiments::parse;
+
+use crate::exit::Failure;
+
+/// Larger is no experiment but a mistake.
+const LARGEST: u64 = 4 << 20;
+
+/// `-` is the standard input.
+pub fn text(path: &Path) -> Result<String, Failure> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "give the path of an experiment file, or - for the standard input",
+            std::io::ErrorKind::IsADirectory => "this is a directory: name the files in it",
+            std::io::ErrorKind::InvalidData => "an experiment is text in UTF-8",
+            _ => "",
+        };
+        Failure::usage(format!("cannot read {shown}: {error}"), hint)
+    };
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(LARGEST + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text))
+    };
+    read.map_err(failed)?;
+    if text.len() as u64 > LARGEST {
+        return Err(Failure::usage(format!("{shown} is larger than 4 MiB"), "is this an experiment file?"));
+    }
+    Ok(text)
+}
+
+pub fn parsed(path: &Path) -> Result<Experiment, Failure> {
+    let text = text(path)?;
+    parse::parse(&name(path), &text).map_err(|mistakes: Mistakes| Failure::usage(mistakes.to_string(), ""))
+}
+
+/// For messages.
+pub fn name(path: &Path) -> String {
+    if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() }
+}

@@ -1,0 +1,144 @@
+//! `--local`: coordinator and agent in one process for this one command, gone after it.
+//!
+//! Its standard input is a pipe that this process holds: when it closes, for whatever reason, squalld undoes everything and exits.
+
+use std::collections::VecDeque;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use squall_experiments::api::Ready;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinHandle;
+
+use crate::client::Client;
+use crate::exit::{Exit, Failure};
+use crate::{access, squalld};
+
+const START: Duration = Duration::from_secs(15);
+/// For undoing all that is active: longer than any lease.
+const END: Duration = Duration::from_secs(30);
+/// Lines of its log that are kept for an error message.
+const LOG: usize = 20;
+
+pub struct Local {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    log: Arc<Mutex<VecDeque<String>>>,
+    reader: JoinHandle<()>,
+    pub client: Client,
+}
+
+impl Local {
+    pub async fn start() -> Result<Local, Failure> {
+        let program = squalld::find()?;
+        let node = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+        let node = node.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned());
+        let mut child = Command::new(&program)
+            .args(["dev", "--ephemeral", "--node", &node])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C reaches the whole group: the daemon hears of it from us and undoes in order.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| Failure::usage(format!("cannot start {}: {error}", program.display()), ""))?;
+        let stdin = child.stdin.take();
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let stderr = child.stderr.take();
+        let kept = log.clone();
+        let reader = tokio::spawn(async move {
+            let Some(stderr) = stderr else { return };
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let Ok(mut kept) = kept.lock() else { return };
+                if kept.len() == LOG {
+                    kept.pop_front();
+                }
+                kept.push_back(line);
+            }
+        });
+        let mut first = String::new();
+        let said = match child.stdout.take() {
+            Some(stdout) => {
+                let mut stdout = BufReader::new(stdout);
+                let said = tokio::time::timeout(START, stdout.read_line(&mut first)).await;
+                // Drained to its end, so that nothing it prints can block it.
+                tokio::spawn(async move { tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await });
+                said
+            }
+            None => Ok(Ok(0)),
+        };
+        let ready = match said {
+            Ok(Ok(length)) if length > 0 => serde_json::from_str::<Ready>(&first).map_err(|error| error.to_string()),
+            Ok(Ok(_)) => Err("it ended before it served".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("it did not serve within {} s", START.as_secs())),
+        };
+        match ready.and_then(|ready| access::read(&ready.access).map(|access| (ready, access)).map_err(|f| f.message)) {
+            Ok((ready, access)) => Ok(Local { child, stdin, log, reader, client: Client::new(ready.access, access)? }),
+            Err(why) => {
+                drop(stdin);
+                let _ = tokio::time::timeout(END, child.wait()).await;
+                let _ = tokio::time::timeout(Duration::from_secs(1), reader).await;
+                let log = lines(&log);
+                let hint = if nix::unistd::geteuid().is_root() { "" } else { "real faults need root: try sudo" };
+                Err(Failure::unreachable(format!("{} dev did not start: {why}{log}", program.display()), hint))
+            }
+        }
+    }
+
+    /// Lets it undo what is left and exit. Err: something may be left on this host.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        drop(self.stdin.take());
+        let ended = tokio::time::timeout(END, self.child.wait()).await;
+        let dirty = |what: String| {
+            Failure::new(
+                Exit::Dirty,
+                format!("{what}{}", lines(&self.log)),
+                "`squall sweep` undoes what was left, and says what it found",
+            )
+        };
+        let status = match ended {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => return Err(dirty(format!("squalld cannot be waited for: {error}"))),
+            Err(_) => return Err(dirty(format!("squalld did not exit within {} s; it still undoes", END.as_secs()))),
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.reader).await;
+        if status.success() { Ok(()) } else { Err(dirty(format!("squalld ended with {status}"))) }
+    }
+}
+
+fn lines(log: &Mutex<VecDeque<String>>) -> String {
+    let log = log.lock().map(|log| log.iter().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    log.iter().map(|line| format!("\n    squalld: {line}")).collect()
+}
+
+/// A coordinator for one command: the usual one, or one of our own.
+pub enum Coordinator {
+    Usual(Client),
+    Own(Box<Local>),
+}
+
+impl Coordinator {
+    pub async fn get(local: bool, global: &crate::args::Global) -> Result<Coordinator, Failure> {
+        if local {
+            Ok(Coordinator::Own(Box::new(Local::start().await?)))
+        } else {
+            Ok(Coordinator::Usual(Client::of(global)?))
+        }
+    }
+    pub fn client(&self) -> &Client {
+        match self {
+            Coordinator::Usual(client) => client,
+            Coordinator::Own(local) => &local.client,
+        }
+    }
+    pub async fn stop(self) -> Result<(), Failure> {
+        match self {
+            Coordinator::Usual(_) => Ok(()),
+            Coordinator::Own(local) => local.stop().await,
+        }
+    }
+}

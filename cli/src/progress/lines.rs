@@ -1,0 +1,53 @@
+//! Plain lines with the time since the start: for pipes and logs.
+
+use squall_experiments::report::words;
+use squall_experiments::run_event::RunEvent;
+
+use super::board::Board;
+use super::{Progress, is_worth_a_line};
+use crate::paint;
+
+/// Samples are summed up at most this often.
+const SUM_UP_US: u64 = 1_000_000;
+
+#[derive(Default)]
+pub struct Lines {
+    board: Board,
+    summed_up_us: u64,
+}
+
+impl Lines {
+    fn line(&self, at_us: u64, text: &str) {
+        paint::say(format!("{:>10}  {}", words::moment(at_us), words::printable(text).replace('\n', " ")));
+    }
+
+    fn sum_up(&mut self, at_us: u64) {
+        let sampled = self.board.probes.iter().filter(|tally| tally.total() > 0);
+        let sums: Vec<String> = sampled.map(|tally| format!("{}: {}", tally.name, tally.counts())).collect();
+        if !sums.is_empty() {
+            self.line(at_us, &sums.join("; "));
+        }
+        self.summed_up_us = at_us;
+        self.board.clear();
+    }
+}
+
+impl Progress for Lines {
+    fn event(&mut self, event: &RunEvent) {
+        if is_worth_a_line(&event.event) {
+            // What was measured before it is said before it.
+            self.sum_up(event.at_us);
+            self.board.take(event);
+            self.line(event.at_us, &words::event(&event.event));
+        } else {
+            self.board.take(event);
+            if event.at_us >= self.summed_up_us + SUM_UP_US {
+                self.sum_up(event.at_us);
+            }
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.line(self.board.at_us, text);
+    }
+}

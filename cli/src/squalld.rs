@@ -1,0 +1,28 @@
+//! Finding the daemon's program.
+
+use std::path::PathBuf;
+
+use crate::exit::Failure;
+
+/// $SQUALLD if it is set, else next to this program, else in PATH.
+pub fn find() -> Result<PathBuf, Failure> {
+    if let Some(named) = std::env::var_os("SQUALLD").filter(|value| !value.is_empty()) {
+        let path = PathBuf::from(named);
+        if path.is_file() {
+            return Ok(path);
+        }
+        return Err(Failure::usage(
+            format!("SQUALLD names {}, which is no file", path.display()),
+            "unset it, or mend it",
+        ));
+    }
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("squalld")));
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&search).map(|directory| directory.join("squalld"));
+    beside.into_iter().chain(in_path).find(|candidate| candidate.is_file()).ok_or_else(|| {
+        Failure::usage(
+            "squalld was not found next to squall, nor in PATH",
+            "install it beside squall, or set SQUALLD to its path",
+        )
+    })
+}

@@ -1,0 +1,52 @@
+//! `squall catalogue`: experiments to run, to copy and to change.
+
+use serde_json::json;
+use squall_experiments::{catalogue, parse, suggest};
+
+use crate::args::{Global, Output};
+use crate::exit::{Exit, Failure};
+use crate::paint::{self, painted};
+
+#[derive(clap::Args)]
+pub struct Catalogue {
+    /// Print this one
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Catalogue {
+    pub fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let json_wanted = global.output == Output::Json;
+        let parsed = |name: &str, text| parse::parse(name, text).ok();
+        if let Some(name) = self.name {
+            let text = catalogue::find(&name).ok_or_else(|| {
+                let near = suggest::closest(&name, catalogue::ALL.iter().map(|(name, _)| *name));
+                let hint = near.map_or_else(
+                    || "`squall catalogue` lists them".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                Failure::usage(format!("there is no experiment `{name}` in the catalogue"), hint)
+            })?;
+            match parsed(&name, text) {
+                Some(experiment) if json_wanted => paint::json(&experiment),
+                _ => paint::raw(text),
+            }
+            return Ok(Exit::Held);
+        }
+        let all = catalogue::ALL.iter().filter_map(|(name, text)| Some((*name, parsed(name, text)?)));
+        if json_wanted {
+            let list = all.map(|(name, experiment)| {
+                json!({"name": name, "description": experiment.metadata.description, "hypothesis": experiment.hypothesis})
+            });
+            paint::json(&list.collect::<Vec<_>>());
+        } else {
+            let width = catalogue::ALL.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+            for (name, experiment) in all {
+                let name = painted(paint::BOLD, &format!("{name:<width$}"));
+                paint::say(format!("{name}  {}", experiment.hypothesis));
+            }
+            paint::say("\n`squall catalogue NAME > FILE` writes one to a file");
+        }
+        Ok(Exit::Held)
+    }
+}

@@ -1,0 +1,56 @@
+//! One file a verb. This one only passes on.
+
+pub mod catalogue;
+pub mod completions;
+pub mod daemon;
+pub mod faults;
+pub mod halt;
+pub mod man;
+pub mod nodes;
+pub mod plan;
+pub mod report;
+pub mod rerun;
+pub mod run;
+pub mod runs;
+pub mod schema;
+pub mod validate;
+pub mod watch;
+
+use std::future::Future;
+
+use crate::args::{Args, Verb};
+use crate::exit::{Exit, Failure};
+use crate::paint;
+
+pub fn run(args: Args) -> Result<Exit, Failure> {
+    let Args { global, verb } = args;
+    paint::set_up(global.no_color);
+    let global = &global;
+    match verb {
+        Verb::Validate(verb) => verb.run(global),
+        Verb::Plan(verb) => wait(verb.run(global)),
+        Verb::Run(verb) => verb.run(global),
+        Verb::Watch(verb) => wait(verb.run(global)),
+        Verb::Halt(verb) => wait(verb.run(global)),
+        Verb::Rerun(verb) => wait(verb.run(global)),
+        Verb::Runs => wait(runs::run(global)),
+        Verb::Report(verb) => verb.run(global),
+        Verb::Nodes => wait(nodes::run(global)),
+        Verb::Faults(verb) => verb.run(global),
+        Verb::Catalogue(verb) => verb.run(global),
+        Verb::Schema => schema::run(),
+        Verb::Doctor(verb) => verb.exec("doctor"),
+        Verb::Sweep(verb) => verb.exec("sweep"),
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(),
+    }
+}
+
+/// One thread is enough for one command, and starts in no time.
+pub fn wait<F: Future<Output = Result<Exit, Failure>>>(future: F) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::usage(format!("cannot start: {error}"), ""))?;
+    runtime.block_on(future)
+}

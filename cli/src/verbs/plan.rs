@@ -1,0 +1,64 @@
+//! `squall plan`: each effect on each host, and what each agent says of it; nothing is done.
+
+use std::path::PathBuf;
+
+use squall_experiments::api::{Planned, Submit};
+
+use crate::args::{Global, Output};
+use crate::exit::{Exit, Failure};
+use crate::local::Coordinator;
+use crate::{experiment_file, paint};
+
+#[derive(clap::Args)]
+pub struct Plan {
+    /// Experiment file, YAML or JSON (- is the standard input)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Plan against this host alone, with a coordinator and an agent of its own
+    #[arg(long)]
+    local: bool,
+    /// Of everything random [default: the experiment's own, or a new one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl Plan {
+    pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let submit = submit(&self.file, self.seed)?;
+        let coordinator = Coordinator::get(self.local, global).await?;
+        let planned: Result<Planned, Failure> = coordinator.client().post("/v1/plans", &submit).await;
+        let stopped = coordinator.stop().await;
+        let planned = planned?;
+        show(&planned, global.output);
+        stopped?;
+        let refused = planned.checks.iter().any(|checked| !checked.refusals.is_empty());
+        Ok(if refused { Exit::Refused } else { Exit::Held })
+    }
+}
+
+/// The file's experiment, ready to be sent; its mistakes are a failure here and now.
+pub fn submit(file: &std::path::Path, seed: Option<u64>) -> Result<Submit, Failure> {
+    let experiment = experiment_file::parsed(file)?;
+    let experiment = serde_json::to_value(&experiment)
+        .map_err(|error| Failure::usage(format!("{} cannot be sent: {error}", file.display()), ""))?;
+    Ok(Submit { experiment, seed })
+}
+
+fn show(planned: &Planned, output: Output) {
+    if output == Output::Json {
+        return paint::json(planned);
+    }
+    paint::say(planned.plan.text().trim_end());
+    if planned.checks.is_empty() {
+        return;
+    }
+    paint::say(format!("\n{}", paint::painted(paint::BOLD, "What the agents say (read only, nothing was done)")));
+    for checked in &planned.checks {
+        let (style, word) =
+            if checked.refusals.is_empty() { (paint::GOOD, "would do it") } else { (paint::WRONG, "would refuse") };
+        paint::say(format!("  {} on {}: {}", checked.injection, checked.node, paint::painted(style, word)));
+        for line in checked.refusals.iter().chain(&checked.notes) {
+            paint::say(format!("    {line}"));
+        }
+    }
+}

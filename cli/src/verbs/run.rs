@@ -1,0 +1,88 @@
+//! `squall run`: submit, follow, judge; the verdict is the exit code.
+
+use std::path::PathBuf;
+
+use squall_experiments::api::{Created, Submit};
+use squall_experiments::report::Report;
+
+use crate::args::{Global, Output};
+use crate::client::Client;
+use crate::exit::{Exit, Failure};
+use crate::follow::{Ended, OnInterrupt, follow};
+use crate::local::Coordinator;
+use crate::report_files::ReportFiles;
+use crate::{paint, progress, summary};
+
+#[derive(clap::Args)]
+pub struct Run {
+    /// Experiment file, YAML or JSON (- is the standard input)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// On this host alone: starts a coordinator and an agent for this one run (needs root for real faults)
+    #[arg(long)]
+    local: bool,
+    /// Of everything random [default: the experiment's own, or a new one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    files: ReportFiles,
+}
+
+impl Run {
+    pub fn run(self, global: &Global) -> Result<Exit, Failure> {
+        // Mistakes first: they need no runtime and no coordinator.
+        let submit = super::plan::submit(&self.file, self.seed)?;
+        self.files.check()?;
+        super::wait(async {
+            let coordinator = Coordinator::get(self.local, global).await?;
+            let ended = submitted(coordinator.client(), &submit, &self.files, global).await;
+            // Whatever happened: ours is told to undo and to exit, and what it left outranks every verdict.
+            match (coordinator.stop().await, ended) {
+                (Ok(()), ended) => ended,
+                (Err(dirty), ended) => {
+                    if let Err(failure) = ended {
+                        paint::complain(&failure);
+                    }
+                    Err(dirty)
+                }
+            }
+        })
+    }
+}
+
+async fn submitted(client: &Client, submit: &Submit, files: &ReportFiles, global: &Global) -> Result<Exit, Failure> {
+    let created: Created = client.post("/v1/runs", submit).await?;
+    to_its_end(client, &created.run, files, global, OnInterrupt::Halt).await
+}
+
+/// Follows the run and says how it ended.
+pub async fn to_its_end(
+    client: &Client,
+    run: &str,
+    files: &ReportFiles,
+    global: &Global,
+    on: OnInterrupt,
+) -> Result<Exit, Failure> {
+    let mut progress = progress::of(global.output);
+    let events = match follow(client, run, &mut *progress, on).await? {
+        Ended::Finished(events) => events,
+        // Without us nobody has seen that everything is undone.
+        Ended::Left => return Ok(if on == OnInterrupt::Halt { Exit::Dirty } else { Exit::Inconclusive }),
+    };
+    let report = Report::of(run, &events);
+    match global.output {
+        Output::Text => summary::text(&report),
+        Output::Json => summary::json(&report),
+    }
+    // A report that cannot be written does not change the verdict.
+    match files.write(&report) {
+        Ok(written) if global.output == Output::Text => {
+            for path in written {
+                paint::say(paint::painted(paint::QUIET, &format!("  report {}", path.display())));
+            }
+        }
+        Ok(_) => {}
+        Err(failure) => paint::complain(&failure),
+    }
+    Ok(report.verdict.map_or(Exit::Inconclusive, Exit::Run))
+}
