@@ -229,6 +229,16 @@ fn addresses_outside_the_fleet_have_rows_of_their_own() {
 }
 
 #[test]
+fn a_matrix_too_wide_to_draw_is_summed_up() {
+    let many = (0..40).map(|n| fleet::node(&format!("n{n:02}"), "many", "a", &format!("10.1.0.{n}")));
+    let method = partition("{nodes: {role: many}, pick: {count: 1, seed: 1}}", "{topology: one-way}");
+    let plan = plan_on(&method, &fleet::inventory(many), 1).unwrap_or_else(|refused| panic!("{refused}"));
+    let text = plan.text();
+    assert!(text.contains(&format!("    {}: reaches 0 and hears 39 of 39 others\n", hit(&plan)[0])), "{text}");
+    assert_eq!(text.matches("reaches 39 and hears 38 of 39 others").count(), 39);
+}
+
+#[test]
 fn partitions_that_cut_nothing_are_refused() {
     let shop = fleet::shop();
     let cases = [
@@ -326,6 +336,8 @@ fn only_correlated_loss_needs_an_engine() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_same_seed_gives_the_same_plan_byte_for_byte_whatever_order_the_nodes_came_in(seed: u64, start in 0usize..9) {
         let method = "[{fault: process-pause, on: {nodes: {role: database}, pick: {percent: 60%}, processes: {name: x, pick: {count: 1}}}, for: 5s}, \

@@ -26,7 +26,7 @@ pub struct With {
     /// How much each packet's delay and loss depend on the one before it.
     #[serde(default)]
     pub correlation: Percent,
-    /// Of the delays: uniform within latency ± jitter, normal with jitter as its standard deviation, pareto with a long upper tail.
+    /// Of the delays: uniform within latency +- jitter, normal with jitter as its standard deviation, pareto with a long upper tail.
     #[serde(default)]
     pub distribution: Distribution,
     /// Share of packets that are lost as well.

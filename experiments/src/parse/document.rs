@@ -11,7 +11,7 @@ use crate::check::shown;
 /// Larger files are refused unread.
 pub const MOST_BYTES: usize = 1 << 20;
 /// Values in a document, aliases expanded: an alias bomb ends here.
-const MOST_VALUES: usize = 20_000;
+const MOST_VALUES: usize = 10_000;
 const DEEPEST: usize = 48;
 
 /// Line and column, both from 1, the column in characters.
@@ -151,7 +151,7 @@ fn control_character(text: &str) -> Option<(Place, char)> {
         match c {
             '\n' => place = Place { line: place.line + 1, column: 0 },
             '\t' | '\r' => {}
-            c if c.is_control() || c == '\u{fffd}' => return Some((place, c)),
+            c if c.is_control() => return Some((place, c)),
             _ => {}
         }
         place.column += 1;
@@ -175,6 +175,9 @@ impl<'a> Reader<'a> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, place(span.start))),
             Some(Err(error)) => {
+                if error.info().contains("recursion limit") {
+                    return Err(Flaw::new(place(*error.marker()), "values are nested too deep", ""));
+                }
                 let hint = "check quotes, brackets and indentation here and in the line before";
                 Err(Flaw::new(place(*error.marker()), format!("this is not YAML: {}", error.info()), hint))
             }
@@ -212,7 +215,7 @@ impl<'a> Reader<'a> {
             ));
         }
         if depth > DEEPEST {
-            return Err(Flaw::new(at, format!("values are nested more than {DEEPEST} deep"), ""));
+            return Err(Flaw::new(at, "values are nested too deep", ""));
         }
         let (kind, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => (self.scalar(&text, style, tag.as_deref(), at), anchor),
@@ -244,6 +247,7 @@ impl<'a> Reader<'a> {
 
     fn mapping(&mut self, depth: usize) -> Result<Kind, Flaw> {
         let mut entries: Vec<(String, Node)> = Vec::new();
+        let mut lines: HashMap<String, usize> = HashMap::new();
         loop {
             let (event, key_at) = self.next()?;
             let key = match event {
@@ -269,10 +273,11 @@ impl<'a> Reader<'a> {
                     "merge keys (`<<`) are not part of YAML 1.2",
                     "write the fields out",
                 ));
-            } else if let Some((_, first)) = entries.iter().find(|(name, _)| *name == key) {
-                let message = format!("`{}` is given twice, first in line {}", shown(&key), first.key_at.line);
+            } else if let Some(first) = lines.get(&key) {
+                let message = format!("`{}` is given twice, first in line {first}", shown(&key));
                 self.flaws.push(Flaw::new(key_at, message, "remove one of them"));
             } else {
+                lines.insert(key.clone(), key_at.line);
                 entries.push((key, value));
             }
         }

@@ -6,6 +6,8 @@
 mod document;
 mod walk;
 
+use std::collections::HashSet;
+
 use serde::de::DeserializeOwned;
 
 use crate::check::{self, Problem};
@@ -73,9 +75,15 @@ fn experiment(document: &Node, flaws: &mut Vec<Flaw>) -> Option<Experiment> {
 
 /// Semantic mistakes of every part that the schema accepts, although others are wrong: all mistakes at once.
 fn parts(document: &Node, wrong: &[Flaw]) -> Vec<Problem> {
-    let sound = |pointer: &str| {
-        !wrong.iter().any(|flaw| flaw.pointer == pointer || flaw.pointer.starts_with(&format!("{pointer}/")))
-    };
+    // Of each wrong place the part it is in: `/metadata`, `/method/3`.
+    let unsound: HashSet<String> = wrong
+        .iter()
+        .flat_map(|flaw| {
+            let mut ends = flaw.pointer.match_indices('/').map(|(at, _)| at).skip(1).chain([flaw.pointer.len()]);
+            [ends.next(), ends.next()].into_iter().flatten().map(|end| flaw.pointer[..end].to_owned())
+        })
+        .collect();
+    let sound = |pointer: &str| !unsound.contains(pointer);
     fn part<T: DeserializeOwned>(node: Option<&Node>) -> Option<T> {
         serde_json::from_value(node?.to_json()).ok()
     }

@@ -96,7 +96,8 @@ fn write_fault(out: &mut String, index: usize, now: Duration, fault: &PlannedFau
     }
     if let Some(links) = &fault.links {
         writeln!(out, "  Links (x: packets from the node of the row do not reach the node of the column)")?;
-        for line in links.table().lines() {
+        let drawing = if links.nodes.len() > WIDEST { links.summary() } else { links.table() };
+        for line in drawing.lines() {
             writeln!(out, "    {line}")?;
         }
     }
@@ -137,7 +138,25 @@ fn tolerance_text(tolerance: &Tolerance) -> String {
     parts.join(", ")
 }
 
+/// Wider matrices are summed up in a line for each node.
+const WIDEST: usize = 32;
+
 impl LinkMatrix {
+    /// For each node that lost a link, how many of the others it still reaches and hears. Ends with a line break.
+    fn summary(&self) -> String {
+        let others = self.nodes.len().saturating_sub(1);
+        let mut out = String::new();
+        for (i, name) in self.nodes.iter().enumerate() {
+            let unheard = self.cut.get(i).map_or(0, |row| row.iter().filter(|cut| **cut).count());
+            let deaf = self.cut.iter().filter(|row| row.get(i).copied().unwrap_or(false)).count();
+            if unheard + deaf > 0 {
+                out +=
+                    &format!("{name}: reaches {} and hears {} of {others} others\n", others - unheard, others - deaf);
+            }
+        }
+        out
+    }
+
     /// One row a node, one column a node: `x` cut, `.` open, `-` itself. Ends with a line break.
     pub fn table(&self) -> String {
         let width = |name: &str| name.chars().count();
