@@ -7,5 +7,6 @@
 pub mod agent;
 pub mod clock;
 pub mod coordinator;
+pub mod guard;
 pub mod process_life;
 pub mod program;

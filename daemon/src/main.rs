@@ -1,8 +1,11 @@
 //! squalld: one binary, several roles. This file tells the life of the process.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use squalld::agent::role::{self as agent_role, AgentArgs};
+use squalld::coordinator::role as coordinator_role;
 
 #[derive(Parser)]
 #[command(name = "squalld", version, about = "Squall's daemon: makes failures happen on this host, and undoes them")]
@@ -14,24 +17,51 @@ struct Args {
 #[derive(Subcommand)]
 enum Role {
     /// Serve runs, probes and the API; agents dial in.
-    Coordinator(squalld::coordinator::role::CoordinatorArgs),
+    Coordinator(coordinator_role::CoordinatorArgs),
     /// Make the certificate with which a node's agent dials its coordinator.
-    Enroll(squalld::coordinator::role::EnrollArgs),
+    Enroll(coordinator_role::EnrollArgs),
+    /// Execute a coordinator's orders on this host, within its policy.
+    Agent(AgentArgs),
+    /// Undo what a dead agent left here, and look that nothing of Squall is on this host (exit code 5: something is).
+    Sweep {
+        /// The agent's state directory.
+        #[arg(long, value_name = "DIR", default_value = agent_role::DEFAULT_STATE_DIR)]
+        state_dir: PathBuf,
+    },
+    /// Undo an agent's faults when it dies. Started by the agent, not by people.
+    #[command(hide = true)]
+    Guard {
+        #[arg(long, value_name = "DIR")]
+        state_dir: PathBuf,
+    },
     /// Hold one effect. Started by the agent, not by people.
     #[command(hide = true)]
     Holder,
 }
 
 fn main() -> ExitCode {
-    // A holder must start within milliseconds: before arguments are parsed, before any runtime exists.
-    if std::env::args_os().nth(1).is_some_and(|role| role == "holder") {
-        return done(squalld::agent::holder::run());
+    // A holder must start within milliseconds, and a guard stay small: before arguments are parsed, before any runtime exists.
+    let mut raw = std::env::args_os().skip(1);
+    match (raw.next().as_deref().and_then(|role| role.to_str()), raw.next().as_deref(), raw.next()) {
+        (Some("holder"), None, None) => return done(squalld::agent::holder::run()),
+        (Some("guard"), Some(flag), Some(state_dir)) if flag == "--state-dir" => {
+            return done(squalld::guard::run(state_dir.as_ref()));
+        }
+        _ => {}
     }
     match Args::parse().role {
-        Role::Coordinator(args) => done(squalld::coordinator::role::coordinator(args)),
-        Role::Enroll(args) => done(squalld::coordinator::role::enroll(&args)),
+        Role::Coordinator(args) => done(coordinator_role::coordinator(args)),
+        Role::Enroll(args) => done(coordinator_role::enroll(&args)),
+        Role::Agent(args) => done(agent_role::agent(args, known_faults())),
+        Role::Sweep { state_dir } => agent_role::sweep(&state_dir).unwrap_or_else(|error| done(Err(error))),
+        Role::Guard { state_dir } => done(squalld::guard::run(&state_dir)),
         Role::Holder => done(squalld::agent::holder::run()),
     }
+}
+
+/// An agent knows effects only; of faults it needs the names, to say which of them its policy allows.
+fn known_faults() -> Vec<String> {
+    squall_experiments::faults::ALL.iter().map(|fault| fault.name.to_owned()).collect()
 }
 
 fn done(result: anyhow::Result<()>) -> ExitCode {

@@ -1,8 +1,182 @@
 //! The privileged role: executes effects on this host, under the journal.
+//!
+//! All of it runs on one thread with its own runtime, whose life is the life of every holder (see [`spawn`]).
 
+pub mod conflict;
+pub mod crash;
 pub mod effects;
+pub mod executor;
 pub mod facts;
+pub mod guarding;
 pub mod holder;
+pub mod identity;
+pub mod injection;
+pub mod journal;
 pub mod kernel;
+pub mod lease;
+pub mod link;
+pub mod notes;
+pub mod outbox;
+pub mod policy;
 pub mod processes;
+pub mod recovery;
+pub mod role;
 pub mod spared;
+pub mod spawn;
+pub mod undo;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use executor::Executor;
+use identity::Identity;
+use kernel::boottime;
+use kernel::child::Place;
+use link::Address;
+use policy::Policy;
+
+/// After the last revert of a shutdown, the coordinator may still hear of it for so long.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What an agent is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub coordinator: Address,
+    /// Directory with `ca.pem`, `node.pem` and `node.key`.
+    pub identity: PathBuf,
+    /// Of the journal; one agent each.
+    pub state_dir: PathBuf,
+    /// None: the built-in policy.
+    pub policy: Option<PathBuf>,
+    pub labels: BTreeMap<String, String>,
+    pub zone: Option<String>,
+    /// Names of all faults that there are; the policy says which of them are allowed here.
+    pub known_faults: Vec<String>,
+    /// squalld, for holders and the guard; [`own_program`] unless this is not squalld.
+    pub program: PathBuf,
+}
+
+/// The running program, also after its file was replaced by an upgrade.
+pub fn own_program() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
+}
+
+/// What the parts of an agent know.
+#[derive(Debug)]
+pub struct Settings {
+    pub node: String,
+    pub program: PathBuf,
+    pub state_dir: PathBuf,
+    pub policy: Policy,
+    pub place: Place,
+    pub labels: BTreeMap<String, String>,
+    pub zone: Option<String>,
+    pub known_faults: Vec<String>,
+}
+
+/// Runs an agent on this thread until `stop` is ready; then everything is reverted. Recovery comes before anything else;
+/// `ready` is called after it.
+///
+/// # Errors
+/// Nothing was started: the policy or the identity cannot be used, or the state directory is another agent's.
+pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
+    let identity = Identity::load(&config.identity).context("the agent's identity")?;
+    let state_dir = std::path::absolute(&config.state_dir)?;
+    let boot_id = boottime::boot_id().context("the kernel's boot id")?;
+    let (journal, found) = recovery::open(&state_dir, &boot_id)?;
+    for found in &found {
+        match found.is_clean() {
+            true => tracing::warn!("{} was left by an agent before this one: undone, and seen to be gone", found.what),
+            false => tracing::error!("{} is left and could NOT be undone: {}", found.what, found.ended.detail),
+        }
+    }
+    let settings = Settings {
+        node: identity.node.clone(),
+        program: config.program,
+        state_dir,
+        policy,
+        place: Place::here()?,
+        labels: config.labels,
+        zone: config.zone,
+        known_faults: config.known_faults,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let executor = Executor::new(settings, boot_id, journal);
+        let guard = tokio::task::spawn_local(guarding::keep(executor.clone()));
+        let link = tokio::task::spawn_local(link::keep(executor.clone(), config.coordinator, identity));
+        ready();
+        stop.await;
+        executor.stop().await;
+        let _ = tokio::time::timeout(FAREWELL, said_everything(&executor)).await;
+        link.abort();
+        executor.guarding.dismiss();
+        let _ = tokio::time::timeout(FAREWELL, guard).await;
+    });
+    Ok(())
+}
+
+async fn said_everything(executor: &Rc<Executor>) {
+    while executor.coordinator.get().is_some() && !executor.outbox.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// An agent on a thread of its own.
+pub struct Handle {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<anyhow::Result<()>>>,
+}
+
+/// Starts an agent; returns after its recovery. For `squalld dev` and tests.
+pub fn start(config: Config) -> anyhow::Result<Handle> {
+    let (stop, stopped) = oneshot::channel();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let work = move || {
+        let stopped = async move { drop(stopped.await) };
+        let ready = move || {
+            // Nobody waits any more: then nobody is told.
+            let _ = ready.send(());
+        };
+        run(config, ready, stopped)
+    };
+    let thread = thread::Builder::new().name("agent".to_owned()).spawn(work)?;
+    match is_ready.recv() {
+        Ok(()) => Ok(Handle { stop: Some(stop), thread: Some(thread) }),
+        // It dropped its end without a word: it failed.
+        Err(_) => match thread.join() {
+            Ok(Err(error)) => Err(error),
+            _ => Err(anyhow!("the agent ended before it was ready")),
+        },
+    }
+}
+
+impl Handle {
+    /// Reverts everything and waits for it. Blocks: from async code, call it in `spawn_blocking`.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        drop(self.stop.take());
+        match self.thread.take().map(thread::JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(anyhow!("the agent's thread panicked: its guard undoes")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}

@@ -186,3 +186,8 @@ pub fn observe(trace: &Trace) -> Presence {
         Trace::File { path } => space::observe(path),
     }
 }
+
+/// Traces on this host that carry our mark and that nothing alive holds, whoever left them.
+pub fn leftovers() -> anyhow::Result<Vec<Trace>> {
+    Ok(packet_filter::leftovers()?.into_iter().map(|name| Trace::NftTable { name }).collect())
+}

@@ -243,6 +243,15 @@ pub fn observe(table: &str) -> Presence {
     }
 }
 
+/// Tables with our mark that no socket owns. One with a living owner goes with it, and may be another agent's.
+pub fn leftovers() -> anyhow::Result<Vec<String>> {
+    match nft::open().and_then(|mut socket| Table::all(&mut socket)) {
+        Ok(tables) => Ok(tables.into_iter().filter(|t| t.ours && t.owner.is_none()).map(|table| table.name).collect()),
+        Err(refused) if no_nf_tables(&refused) => Ok(Vec::new()),
+        Err(refused) => anyhow::bail!("nft tables cannot be listed: {refused}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,6 +62,11 @@ impl PidFd {
         }
     }
 
+    /// SIGKILL. False: it was gone already.
+    pub fn kill(&self) -> nix::Result<bool> {
+        self.signal(Signal::SIGKILL)
+    }
+
     /// Waits until it has ended. False: it still runs after `timeout`.
     pub fn wait_gone(&self, timeout: Duration) -> bool {
         let milliseconds = PollTimeout::try_from(timeout.as_millis()).unwrap_or(PollTimeout::MAX);

@@ -165,6 +165,12 @@ pub fn memory(key: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }
 
+/// Bytes of the filesystem that a path is on.
+pub fn filesystem_size(path: &std::path::Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    Some(stat.blocks() as u64 * stat.fragment_size() as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,48 @@
+//! Who this node is: a certificate of the coordinator's own authority, and nothing else is trusted.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+pub struct Identity {
+    /// The certificate's common name.
+    pub node: String,
+    pub tls: Arc<ClientConfig>,
+}
+
+impl Identity {
+    /// From `ca.pem`, `node.pem` and `node.key` of a directory.
+    pub fn load(directory: &Path) -> anyhow::Result<Identity> {
+        let path = |name: &str| directory.join(name);
+        let certificates = |name: &str| -> anyhow::Result<Vec<CertificateDer<'static>>> {
+            let say = || format!("{}", path(name).display());
+            let found = CertificateDer::pem_file_iter(path(name)).with_context(say)?.collect::<Result<Vec<_>, _>>();
+            found.with_context(say)
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in certificates("ca.pem")? {
+            roots.add(authority).with_context(|| format!("{}", path("ca.pem").display()))?;
+        }
+        let chain = certificates("node.pem")?;
+        let first = chain.first().ok_or_else(|| anyhow!("{} holds no certificate", path("node.pem").display()))?;
+        let node = common_name(first).with_context(|| format!("{}", path("node.pem").display()))?;
+        let key = path("node.key");
+        let key = PrivateKeyDer::from_pem_file(&key).with_context(|| format!("{}", key.display()))?;
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .context("the certificate and the key do not belong together")?;
+        Ok(Identity { node, tls: Arc::new(tls) })
+    }
+}
+
+fn common_name(certificate: &CertificateDer<'_>) -> anyhow::Result<String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)?;
+    let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    name.map(str::to_owned).ok_or_else(|| anyhow!("the certificate has no common name, which is the node's name"))
+}

@@ -1,0 +1,189 @@
+//! The write-ahead journal: what may be on this host and how to undo it, on disk before the first change.
+//!
+//! Append-only, preallocated with real zeros (so that `fdatasync` has no metadata to write, and a full disk is met when an order is
+//! accepted and never when it is undone), rewritten by rename when it grew. One writer: see [`lock`].
+
+pub mod book;
+pub mod frame;
+pub mod lock;
+pub mod record;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use book::Book;
+use lock::Lock;
+use record::{Change, Intent, Record};
+
+use crate::agent::crash;
+
+const FILE: &str = "journal";
+/// Preallocated at a time.
+const CHUNK: u64 = 256 << 10;
+/// Kept for what happens to injections that were accepted: their ends must find room on a full disk.
+const RESERVE: u64 = 64 << 10;
+/// Rewritten when longer than this, even while injections are open.
+const LONG: u64 = 1 << 20;
+
+/// The journal of a directory, read only. A missing one is empty.
+pub fn read(directory: &Path) -> anyhow::Result<(Book, Read)> {
+    let bytes = match fs::read(directory.join(FILE)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let scan = frame::scan(&bytes);
+    let mut book = Book::default();
+    let mut read = Read { sequence: 0, damaged: scan.damaged, unknown: 0 };
+    for (sequence, payload) in scan.frames {
+        read.sequence = sequence;
+        match serde_json::from_slice(payload) {
+            Ok(record) => book.apply(&record),
+            // Written by another version: whole, but not understood.
+            Err(_) => read.unknown += 1,
+        }
+    }
+    Ok((book, read))
+}
+
+/// How reading went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    sequence: u64,
+    /// Bytes that are part of no whole record.
+    pub damaged: usize,
+    /// Whole records that this version does not understand.
+    pub unknown: usize,
+}
+
+pub struct Journal {
+    directory: PathBuf,
+    file: File,
+    /// Next byte to write, and how far the file is preallocated.
+    at: u64,
+    allocated: u64,
+    sequence: u64,
+    book: Book,
+    _lock: Lock,
+}
+
+impl Journal {
+    /// Reads what is there, then starts a fresh file that says the same, so that nothing is ever written behind a torn tail.
+    pub fn open(lock: Lock) -> anyhow::Result<(Journal, Read)> {
+        let directory = lock.directory().to_owned();
+        let (book, read) = read(&directory)?;
+        let (file, at, allocated, sequence) = rewrite(&directory, &book, read.sequence)?;
+        Ok((Journal { directory, file, at, allocated, sequence, book, _lock: lock }, read))
+    }
+
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// On disk when this returns; an error means that nothing was promised and the order must be refused.
+    pub fn intend(&mut self, intent: Intent) -> io::Result<()> {
+        let record = Record::Intent(Box::new(intent));
+        self.append(&record, RESERVE)?;
+        self.file.sync_data()?;
+        crash::point("journal-synced");
+        self.book.apply(&record);
+        Ok(())
+    }
+
+    /// Not synced: the order of records is kept by the file, and a power cut ends what they tell of.
+    pub fn note(&mut self, record: &Record) -> io::Result<()> {
+        // The book comes first: what happened is true, whether or not it could be written.
+        self.book.apply(record);
+        self.append(record, 0)
+    }
+
+    /// A change of state; terminal ones are synced, so that nothing is undone twice in vain after a power cut.
+    pub fn change(&mut self, change: Change) -> io::Result<()> {
+        let terminal = change.state.is_terminal();
+        self.note(&Record::State(change))?;
+        if terminal {
+            self.file.sync_data()?;
+            crash::point("journal-synced");
+        }
+        Ok(())
+    }
+
+    /// Rewrites the file if that pays: it is long, or it tells only of what is over.
+    pub fn tidy(&mut self) -> io::Result<()> {
+        let open = self.book.open().next().is_some();
+        if self.at < if open { LONG } else { CHUNK / 2 } {
+            return Ok(());
+        }
+        (self.file, self.at, self.allocated, self.sequence) = rewrite(&self.directory, &self.book, self.sequence)?;
+        Ok(())
+    }
+
+    fn append(&mut self, record: &Record, reserve: u64) -> io::Result<()> {
+        crash::point("journal-before");
+        let bytes = frame::encode(self.sequence + 1, &encode(record)?);
+        let wanted = self.at + bytes.len() as u64 + reserve;
+        if wanted > self.allocated {
+            let allocated = wanted.next_multiple_of(CHUNK);
+            preallocate(&self.file, self.allocated, allocated)?;
+            self.allocated = allocated;
+        }
+        self.file.write_all_at(&bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        self.sequence += 1;
+        crash::point("journal-after");
+        Ok(())
+    }
+}
+
+fn encode(record: &Record) -> io::Result<Vec<u8>> {
+    let payload = serde_json::to_vec(record)?;
+    if payload.len() > frame::MAX_PAYLOAD {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a record longer than the journal takes"));
+    }
+    Ok(payload)
+}
+
+/// Zeros that are really written: unwritten extents would cost every `fdatasync` a metadata commit.
+fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = [0_u8; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let length = (to - at).min(zeros.len() as u64) as usize;
+        if let Err(error) = file.write_all_at(&zeros[..length], at) {
+            // Half an extension must not look like a promise of room.
+            let _ = file.set_len(from);
+            return Err(error);
+        }
+        at += length as u64;
+    }
+    // Here a filesystem with delayed allocation says that it is full.
+    file.sync_all().inspect_err(|_| {
+        let _ = file.set_len(from);
+    })
+}
+
+fn rewrite(directory: &Path, book: &Book, sequence: u64) -> io::Result<(File, u64, u64, u64)> {
+    let fresh = directory.join("journal.new");
+    let mut sequence = sequence;
+    let mut bytes = Vec::new();
+    for record in book.compacted() {
+        sequence += 1;
+        bytes.extend(frame::encode(sequence, &encode(&record)?));
+    }
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).read(true).mode(0o600).open(&fresh)?;
+    let allocated = (bytes.len() as u64 + RESERVE).next_multiple_of(CHUNK);
+    let written = file.write_all(&bytes).and_then(|()| preallocate(&file, bytes.len() as u64, allocated));
+    if let Err(error) = written {
+        let _ = fs::remove_file(&fresh);
+        return Err(error);
+    }
+    crash::point("journal-rename");
+    fs::rename(&fresh, directory.join(FILE))?;
+    File::open(directory)?.sync_all()?;
+    Ok((file, bytes.len() as u64, allocated, sequence))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use std::time::Duration;
+
+use squall_experiments::run_event::{InjectionState, RevertCause};
+
+use super::record::{Held, Writer};
+use super::*;
+use crate::agent::effects::{Hold, ProcessId, Trace};
+
+fn intent(injection: &str) -> Intent {
+    let holder = ProcessId { pid: 4711, start: 99 };
+    let held = Held {
+        holder,
+        tag: "0123456789ab".into(),
+        hold: Hold::Freeze { processes: vec![ProcessId { pid: 5, start: 6 }] },
+        traces: vec![Trace::Frozen { process: ProcessId { pid: 5, start: 6 } }],
+    };
+    Intent {
+        injection: injection.into(),
+        run: "run".into(),
+        fault: "process-pause".into(),
+        epoch: 3,
+        effects: Vec::new(),
+        boot_id: "boot".into(),
+        received_us: 1,
+        duration_end_us: 50,
+        lease_end_us: 20,
+        held: vec![held],
+    }
+}
+
+fn change(injection: &str, state: InjectionState) -> Change {
+    let cause = state.is_terminal().then_some(RevertCause::Deadline);
+    Change { injection: injection.into(), state, cause, detail: String::new(), by: Writer::Agent, at_us: 9 }
+}
+
+fn open(directory: &Path) -> Journal {
+    Journal::open(Lock::take(directory, "test", Duration::ZERO).unwrap()).unwrap().0
+}
+
+fn open_names(book: &Book) -> Vec<String> {
+    book.open().map(|intent| intent.injection.clone()).collect()
+}
+
+#[test]
+fn what_was_intended_and_not_undone_is_open_for_whoever_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    for name in ["a", "b", "c", "d"] {
+        journal.intend(intent(name)).unwrap();
+    }
+    journal.change(change("a", InjectionState::Active)).unwrap();
+    journal.change(change("b", InjectionState::Reverted)).unwrap();
+    journal.change(change("c", InjectionState::RevertUnconfirmed)).unwrap();
+    journal.note(&Record::Renewed { injections: vec!["a".into()], lease_end_us: 40 }).unwrap();
+    let (book, read) = read(directory.path()).unwrap();
+    assert_eq!(open_names(&book), ["a", "c", "d"]);
+    assert_eq!(book.entries["a"].intent.as_ref().unwrap().lease_end_us, 40);
+    assert_eq!(book.entries["a"].intent.as_ref().unwrap().held, intent("a").held);
+    assert_eq!(&book, journal.book());
+    assert_eq!(read.damaged + read.unknown, 0);
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_and_the_journal_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    journal.intend(intent("a")).unwrap();
+    let whole = journal.at as usize;
+    journal.intend(intent("b")).unwrap();
+    drop(journal);
+    let path = directory.path().join(FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[whole + 40..].fill(0);
+    fs::write(&path, &bytes).unwrap();
+
+    let (mut journal, read) = Journal::open(Lock::take(directory.path(), "test", Duration::ZERO).unwrap()).unwrap();
+    assert!(read.damaged > 0);
+    assert_eq!(open_names(journal.book()), ["a"]);
+    journal.intend(intent("c")).unwrap();
+    drop(journal);
+    assert_eq!(open_names(&super::read(directory.path()).unwrap().0), ["a", "c"]);
+}
+
+#[test]
+fn the_end_of_an_injection_and_whether_it_was_told_outlive_compaction() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    for index in 0..600 {
+        let name = format!("run/{index:04}.a");
+        journal.intend(intent(&name)).unwrap();
+        journal.change(change(&name, InjectionState::Reverted)).unwrap();
+        journal.note(&Record::Told { injection: name }).unwrap();
+    }
+    journal.note(&Record::Epoch { epoch: 7 }).unwrap();
+    journal.intend(intent("open")).unwrap();
+    let before = journal.book().clone();
+    drop(journal);
+    let journal = open(directory.path());
+    assert_eq!(journal.book(), &before);
+    assert_eq!(journal.book().epoch, 7);
+    assert_eq!(journal.book().entries.len(), book::REMEMBERED + 1);
+    assert!(journal.book().entries["run/0599.a"].told);
+    assert!(!journal.book().entries.contains_key("run/0000.a"));
+}
+
+#[test]
+fn a_long_journal_is_rewritten_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    journal.intend(intent("open")).unwrap();
+    for index in 0..20_000 {
+        journal.note(&Record::Renewed { injections: vec!["open".into()], lease_end_us: index }).unwrap();
+    }
+    assert!(journal.at > LONG);
+    journal.tidy().unwrap();
+    assert!(journal.at < CHUNK);
+    let (book, _) = read(directory.path()).unwrap();
+    assert_eq!(book.entries["open"].intent.as_ref().unwrap().lease_end_us, 19_999);
+}
+
+#[test]
+fn a_second_agent_on_the_same_directory_is_told_who_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = Lock::take(directory.path(), "agent", Duration::ZERO).unwrap();
+    let error = Lock::take(directory.path(), "agent", Duration::ZERO).unwrap_err().to_string();
+    assert!(error.contains(&format!("in use by squalld agent, process {}", std::process::id())), "{error}");
+}

@@ -1,0 +1,258 @@
+//! Judges orders against the policy. Reads the host where a rule is about it; changes nothing.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use squall_experiments::effect::{Effect, Flow, Hog};
+use squall_experiments::target::ProcessSelector;
+use squall_experiments::units::{Size, Span};
+use squall_experiments::wire::Order;
+
+use super::{Names, Policy, Rule, name};
+use crate::agent::effects::{Hold, ProcessId, SparedFlow};
+use crate::agent::kernel::child::Place;
+use crate::agent::kernel::procfs;
+use crate::agent::processes;
+
+/// A process that the policy protects, by the rule on `line`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protected {
+    pub process: ProcessId,
+    pub line: usize,
+}
+
+/// True for effects that choose processes.
+pub fn hits_processes(effect: &Effect) -> bool {
+    selector(effect).is_some()
+}
+
+fn selector(effect: &Effect) -> Option<&ProcessSelector> {
+    match effect {
+        Effect::Signal(effect) => Some(&effect.processes),
+        Effect::Freeze(effect) => Some(&effect.processes),
+        _ => None,
+    }
+}
+
+fn flow(effect: &Effect) -> Option<&Flow> {
+    match effect {
+        Effect::PacketFilter(effect) => Some(&effect.flow),
+        Effect::PacketDelay(effect) => Some(&effect.flow),
+        _ => None,
+    }
+}
+
+impl Names {
+    pub(super) fn refusal(&self, policy: &Policy, kind: &str, name: &str) -> Option<String> {
+        if let Some(rule) = self.deny.iter().find(|rule| rule.value == name) {
+            return Some(format!("{}: {kind} {name} is denied on this node", policy.at(rule.line)));
+        }
+        let (line, allowed) = self.allow.as_ref()?;
+        let listed = allowed.iter().any(|rule| rule.value == name);
+        (!listed).then(|| format!("{}: {kind} {name} is not among those allowed on this node", policy.at(*line)))
+    }
+}
+
+impl Policy {
+    /// Everything that can be said of an order before the host is looked at.
+    pub fn refusals(&self, order: &Order, place: &Place) -> Vec<String> {
+        let mut reasons = Vec::new();
+        reasons.extend(self.faults.refusal(self, "fault", &order.fault));
+        let milliseconds =
+            [("duration", order.duration_ms, &self.limits.duration), ("lease", order.lease_ms, &self.limits.lease)];
+        for (what, asked, limit) in milliseconds {
+            reasons.extend(self.above(what, Span::from_millis(asked), limit));
+        }
+        for effect in &order.effects {
+            reasons.extend(self.effects.refusal(self, "effect", name(effect)));
+            if let Some(Rule { value: false, line }) = self.irreversible
+                && !effect.reversible()
+            {
+                let name = name(effect);
+                reasons.push(format!("{}: {name} cannot be taken back, which is denied on this node", self.at(line)));
+            }
+            if let Some(flow) = flow(effect) {
+                reasons.extend(self.flow_refusals(flow, place));
+            }
+            reasons.extend(self.magnitude_refusals(effect, place));
+        }
+        reasons
+    }
+
+    fn magnitude_refusals(&self, effect: &Effect, place: &Place) -> Vec<String> {
+        let limits = &self.limits;
+        match effect {
+            Effect::PacketFilter(filter) => self.above("loss", filter.share, &limits.loss).into_iter().collect(),
+            Effect::PacketDelay(delay) => {
+                let longest = Span(delay.latency.0.saturating_add(delay.jitter.0));
+                let latency = self.above("latency with jitter", longest, &limits.latency);
+                latency.into_iter().chain(self.above("loss", delay.loss, &limits.loss)).collect()
+            }
+            Effect::HoldSpace(space) => {
+                let forbidden = self.mount_namespaces.iter().find(|rule| rule.value == place.mount);
+                let forbidden = forbidden.map(|rule| {
+                    let at = self.at(rule.line);
+                    format!("{at}: no effect on filesystems in mount namespace {}, which is this agent's", rule.value)
+                });
+                forbidden.into_iter().chain(self.path_refusal(&space.path)).collect()
+            }
+            Effect::Hog(Hog::Cpu { workers, load }) => {
+                let workers = self.above("workers", *workers, &limits.workers);
+                workers.into_iter().chain(self.above("load", *load, &limits.load)).collect()
+            }
+            Effect::Hog(Hog::Memory { .. }) | Effect::Signal(_) | Effect::Freeze(_) => Vec::new(),
+        }
+    }
+
+    fn above<T: PartialOrd + std::fmt::Display>(
+        &self,
+        what: &str,
+        asked: T,
+        limit: &Option<Rule<T>>,
+    ) -> Option<String> {
+        let limit = limit.as_ref().filter(|limit| asked > limit.value)?;
+        Some(format!("{}: {what} {asked} is above this node's limit of {}", self.at(limit.line), limit.value))
+    }
+
+    fn flow_refusals(&self, flow: &Flow, place: &Place) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if let Some(rule) = self.network_namespaces.iter().find(|rule| rule.value == place.network) {
+            let at = self.at(rule.line);
+            reasons.push(format!("{at}: no network effect in network namespace {}, which is this agent's", rule.value));
+        }
+        match (&flow.interface, &self.interfaces.allow) {
+            (Some(interface), _) => reasons.extend(self.interfaces.refusal(self, "interface", interface)),
+            (None, Some((line, allowed))) => {
+                let allowed: Vec<_> = allowed.iter().map(|rule| rule.value.as_str()).collect();
+                let at = self.at(*line);
+                reasons.push(format!("{at}: name one of the interfaces allowed on this node: {}", allowed.join(", ")));
+            }
+            (None, None) => {}
+        }
+        for peer in &flow.peers {
+            let inside = |rule: &&Rule<cidr::IpCidr>| {
+                rule.value.contains(&peer.first_address()) && rule.value.contains(&peer.last_address())
+            };
+            if let Some(rule) = self.peers.iter().find(inside) {
+                reasons.push(format!(
+                    "{}: traffic with {} is protected, and {peer} is in it",
+                    self.at(rule.line),
+                    rule.value
+                ));
+            }
+        }
+        reasons
+    }
+
+    /// By its real path: a link or `..` does not lead around a rule. Filling one directory fills its whole filesystem, so a
+    /// protected path protects the filesystem that it is on.
+    fn path_refusal(&self, asked: &str) -> Option<String> {
+        let real = real_path(Path::new(asked));
+        let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+        let touches = |rule: &&Rule<PathBuf>| {
+            let protected = real_path(&rule.value);
+            real.starts_with(&protected) || (device(&real).is_some() && device(&real) == device(&protected))
+        };
+        if let Some(rule) = self.paths.iter().find(touches) {
+            let (at, protected) = (self.at(rule.line), rule.value.display());
+            return Some(format!("{at}: {} shares a filesystem with {protected}, which is protected", real.display()));
+        }
+        let (line, allowed) = self.allowed_paths.as_ref()?;
+        let inside = allowed.iter().any(|rule| real.starts_with(real_path(&rule.value)));
+        (!inside).then(|| format!("{}: {} is not below a path allowed on this node", self.at(*line), real.display()))
+    }
+
+    /// Processes that are protected here and now.
+    pub fn protected_processes(&self) -> Vec<Protected> {
+        let select = |selector: ProcessSelector, line: usize| {
+            // A user or a name that nothing on this host has protects nothing.
+            let found = processes::matching(&selector, &[]).unwrap_or_default();
+            found.into_iter().map(move |found| Protected { process: found.process, line })
+        };
+        let mut protected = Vec::new();
+        for rule in &self.process_names {
+            let selector = ProcessSelector { name: Some(rule.value.clone()), ..ProcessSelector::default() };
+            protected.extend(select(selector, rule.line));
+        }
+        for rule in &self.process_users {
+            let selector = ProcessSelector { user: Some(rule.value.clone()), ..ProcessSelector::default() };
+            protected.extend(select(selector, rule.line));
+        }
+        for rule in &self.process_pids {
+            let process = procfs::stat(rule.value).map(|stat| stat.process);
+            protected.extend(process.map(|process| Protected { process, line: rule.line }));
+        }
+        protected
+    }
+
+    /// An effect whose selector also means a protected process is refused as a whole: who wrote it meant something else.
+    pub fn process_refusals(&self, effect: &Effect, own: &[ProcessId], protected: &[Protected]) -> Vec<String> {
+        let Some(selector) = selector(effect).filter(|_| !protected.is_empty()) else { return Vec::new() };
+        let mut reasons = Vec::new();
+        for found in processes::matching(selector, own).unwrap_or_default() {
+            if let Some(rule) = protected.iter().find(|rule| rule.process == found.process) {
+                reasons.push(format!("{}: `{selector}` means {found}, which is protected", self.at(rule.line)));
+            }
+        }
+        reasons
+    }
+
+    /// Limits of what an effect came to on this host.
+    pub fn prepared_refusals(&self, hold: &Hold) -> Vec<String> {
+        let (what, bytes, whole, limit, share) = match hold {
+            Hold::Space { directory, bytes, .. } => {
+                let whole = procfs::filesystem_size(directory);
+                ("space", *bytes, whole, &self.limits.space, &self.limits.space_share)
+            }
+            Hold::Hog { hog: Hog::Memory { .. }, bytes } => {
+                let whole = procfs::memory("MemTotal");
+                ("memory", *bytes, whole, &self.limits.memory, &self.limits.memory_share)
+            }
+            _ => return Vec::new(),
+        };
+        let mut reasons: Vec<_> = self.above(what, Size(bytes), limit).into_iter().collect();
+        if let Some(rule) = share {
+            let most = whole.map(|whole| rule.value.of(whole));
+            if most.is_none_or(|most| bytes > most) {
+                let (at, asked) = (self.at(rule.line), Size(bytes));
+                reasons.push(format!("{at}: {what} {asked} is above this node's limit of {} of the whole", rule.value));
+            }
+        }
+        reasons
+    }
+
+    /// Adds what this node never lets be touched to the flows that a network effect leaves alone.
+    pub fn spare(&self, hold: &mut Hold) {
+        let (Hold::PacketFilter { spared, .. } | Hold::PacketDelay { spared, .. }) = hold else { return };
+        let flow = |line: usize| SparedFlow {
+            why: self.at(line),
+            peer: None,
+            protocol: None,
+            local_port: None,
+            remote_port: None,
+            interface: None,
+            icmpv6_types: Vec::new(),
+        };
+        spared.extend(self.peers.iter().map(|rule| SparedFlow { peer: Some(rule.value), ..flow(rule.line) }));
+        let interfaces = self.interfaces.deny.iter();
+        spared.extend(interfaces.map(|rule| SparedFlow { interface: Some(rule.value.clone()), ..flow(rule.line) }));
+    }
+}
+
+/// With links resolved as far as the path exists.
+fn real_path(path: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    let mut at = path;
+    loop {
+        if let Ok(real) = at.canonicalize() {
+            return missing.iter().rev().fold(real, |path, part| path.join(part));
+        }
+        match (at.file_name(), at.parent()) {
+            (Some(name), Some(parent)) => {
+                missing.push(name.to_owned());
+                at = parent;
+            }
+            _ => return path.to_owned(),
+        }
+    }
+}

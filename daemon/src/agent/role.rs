@@ -1,0 +1,86 @@
+//! `squalld agent` and `squalld sweep`: from arguments to an exit.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::link::Address;
+use super::{Config, own_program, recovery, run};
+use crate::process_life::{StopSignals, log_to_stderr};
+
+/// Where an agent keeps its journal, unless told otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/squall/agent";
+/// `squalld sweep` found something that it could not undo (the exit codes of `squall`).
+const DIRTY: u8 = 5;
+
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    /// Where to dial, as https://HOST:PORT. The agent itself listens nowhere.
+    #[arg(long, value_name = "URL")]
+    coordinator: Address,
+    /// Directory with ca.pem, node.pem and node.key; the certificate's common name is this node's name.
+    #[arg(long, value_name = "DIR")]
+    identity: PathBuf,
+    /// Journal and lock; one agent each.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    state_dir: PathBuf,
+    /// This node's own limits, which no order can widen. Default: the built-in policy.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A label that selectors can name (repeatable).
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// The failure domain that this node is in.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("expected KEY=VALUE like role=database, found `{text}`")),
+    }
+}
+
+/// Runs until SIGINT or SIGTERM, then reverts everything. `known_faults` are the names of all faults that there are.
+///
+/// # Errors
+/// It cannot start: see [`run`].
+pub fn agent(args: AgentArgs, known_faults: Vec<String>) -> anyhow::Result<()> {
+    log_to_stderr("info");
+    let config = Config {
+        coordinator: args.coordinator,
+        identity: args.identity,
+        state_dir: args.state_dir,
+        policy: args.policy,
+        labels: args.labels.into_iter().collect(),
+        zone: args.zone,
+        known_faults,
+        program: own_program(),
+    };
+    run(config, || tracing::info!("recovered; dialling"), asked_to_stop())
+}
+
+async fn asked_to_stop() {
+    match StopSignals::catch() {
+        Ok(mut signals) => tracing::info!("{}: reverting everything", signals.asked().await),
+        Err(error) => {
+            // Without handlers a signal ends the process at once, and the guard undoes.
+            tracing::warn!("signals cannot be caught: {error}");
+            std::future::pending().await
+        }
+    }
+}
+
+/// Exit code 0: nothing of Squall is on this host (any more). 5: something is.
+///
+/// # Errors
+/// The directory is in use by an agent that lives, or its journal cannot be read.
+pub fn sweep(state_dir: &Path) -> anyhow::Result<ExitCode> {
+    log_to_stderr("info");
+    Ok(match recovery::sweep(&std::path::absolute(state_dir)?)? {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(DIRTY),
+    })
+}

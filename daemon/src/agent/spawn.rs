@@ -1,0 +1,161 @@
+//! The agent's side of its children: holders and the guard. Spawned from the agent's own thread, which lives as long as the agent:
+//! their death signal follows the thread that forked.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncBufReadExt, BufReader, Interest};
+use tokio::net::unix::pipe;
+
+use super::crash;
+use super::effects::ProcessId;
+use super::effects::tether::{FromHolder, ToHolder};
+use super::kernel::child::{self, non_blocking};
+use super::kernel::pidfd::{self, PidFd};
+use crate::program::{self, Program};
+
+/// A child, by a name that cannot come to mean another process.
+pub struct Spawned {
+    pub process: ProcessId,
+    child: Child,
+    pidfd: AsyncFd<PidFd>,
+    /// Holders must end with whoever drops them; the guard must not.
+    kill_on_drop: bool,
+}
+
+impl Spawned {
+    fn new(mut command: Command, kill_on_drop: bool) -> io::Result<Spawned> {
+        let mut child = command.spawn()?;
+        let known = || -> io::Result<(ProcessId, AsyncFd<PidFd>)> {
+            // Our child, not yet waited for: its number cannot have been given away.
+            let gone = || io::Error::other("it ended before it could be identified");
+            let process = pidfd::identify(child.id() as i32).ok_or_else(gone)?;
+            let pidfd = PidFd::open(process)?.ok_or_else(gone)?;
+            // SAFETY: the pidfd owns its descriptor and is never replaced.
+            Ok((process, unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?))
+        };
+        match known() {
+            Ok((process, pidfd)) => Ok(Spawned { process, child, pidfd, kill_on_drop }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns once it has ended; reaps it.
+    pub async fn ended(&mut self) {
+        loop {
+            match self.child.try_wait() {
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => return,
+            }
+            match self.pidfd.readable().await {
+                Ok(mut ready) => ready.clear_ready(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    pub fn kill(&self) {
+        let _ = self.pidfd.get_ref().kill();
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        if self.kill_on_drop && matches!(self.child.try_wait(), Ok(None)) {
+            self.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A holder and the two ends of its tether.
+pub struct Holder {
+    pub spawned: Spawned,
+    pub orders: Orders,
+    pub says: Says,
+}
+
+impl Holder {
+    /// Inert until it hears `Go`.
+    pub fn spawn(program: &Path) -> io::Result<Holder> {
+        let mut command = program::command(Program::Own { path: program }, ["holder"])?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
+        child::dies_with_this_thread(&mut command);
+        let mut spawned = Spawned::new(command, true)?;
+        crash::point("holder-spawned");
+        let (stdin, stdout) = (spawned.child.stdin.take(), spawned.child.stdout.take());
+        let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
+            return Err(io::Error::other("a holder without pipes"));
+        };
+        Ok(Holder {
+            spawned,
+            orders: Orders(non_blocking(stdin.into()).and_then(pipe::Sender::from_owned_fd)?),
+            says: Says(BufReader::new(non_blocking(stdout.into()).and_then(pipe::Receiver::from_owned_fd)?)),
+        })
+    }
+}
+
+/// What a holder is told. Dropping it is end of file, which releases.
+pub struct Orders(pipe::Sender);
+
+impl Orders {
+    /// Never waits. A holder that does not read (stopped, its pipe full) hears nothing; its deadline and the kill do not depend on it.
+    pub fn say(&self, order: &ToHolder) -> io::Result<()> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        let mut rest = &line[..];
+        while !rest.is_empty() {
+            match self.0.try_write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+pub struct Says(BufReader<pipe::Receiver>);
+
+impl Says {
+    /// None: it has closed its end.
+    pub async fn next(&mut self) -> Option<FromHolder> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match self.0.read_until(b'\n', &mut line).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+            match serde_json::from_slice(&line) {
+                Ok(said) => return Some(said),
+                Err(error) => tracing::warn!("a holder said what is no message: {error}"),
+            }
+        }
+    }
+}
+
+/// The guard: in a session of its own and without a death signal, for it must outlive us. Returned with our end of its line,
+/// once it says that it watches.
+pub async fn guard(program: &Path, state_dir: &Path) -> io::Result<(Spawned, pipe::Sender)> {
+    let arguments = ["guard".as_ref(), "--state-dir".as_ref(), state_dir.as_os_str()];
+    let mut command = program::command(Program::Own { path: program }, arguments)?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    child::outlives_us(&mut command);
+    let mut spawned = Spawned::new(command, false)?;
+    let (stdin, stdout) = (spawned.child.stdin.take(), spawned.child.stdout.take());
+    let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(io::Error::other("a guard without pipes")) };
+    let line = non_blocking(stdin.into()).and_then(pipe::Sender::from_owned_fd)?;
+    let mut says = BufReader::new(non_blocking(stdout.into()).and_then(pipe::Receiver::from_owned_fd)?);
+    match says.fill_buf().await?.first() {
+        Some(&crate::guard::READY) => Ok((spawned, line)),
+        _ => Err(io::Error::other("the guard ended before it watched")),
+    }
+}

@@ -1,0 +1,121 @@
+//! Ends effects from what the journal knows: kill the holder, remove each trace that is left, observe until all are absent.
+//!
+//! The same steps for the agent, its recovery, the guard and the sweep. Idempotent; never stops at the first error.
+
+use std::time::Duration;
+
+use squall_experiments::run_event::InjectionState;
+
+use super::crash;
+use super::effects::{self, Presence, ProcessId, Trace};
+use super::journal::record::Intent;
+use super::kernel::pidfd::PidFd;
+use crate::agent::kernel::boottime;
+
+/// How long traces are observed before the end is called unconfirmed.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Waits between observations: the first comes at once, for what the kernel has already taken away.
+pub fn pause(pass: u32) -> Duration {
+    Duration::from_millis(2_u64.saturating_mul(1 << pass.min(6)))
+}
+
+/// What is still to be seen absent, and what was learnt on the way.
+#[derive(Debug, Clone, Default)]
+pub struct Undo {
+    left: Vec<Trace>,
+    gone: Vec<String>,
+    last: Vec<String>,
+}
+
+/// How an undo ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// `Reverted`, `GoneWithTarget` or `RevertUnconfirmed`.
+    pub state: InjectionState,
+    pub detail: String,
+}
+
+impl Undo {
+    /// `boot_id` is that of now: of another boot, processes are gone for certain and their numbers mean nothing.
+    pub fn of(intent: &Intent, boot_id: &str) -> Undo {
+        let here = intent.boot_id == boot_id;
+        let of_a_process = |trace: &Trace| matches!(trace, Trace::Holder { .. } | Trace::Frozen { .. });
+        let traces = intent.held.iter().flat_map(|held| held.all_traces());
+        Undo { left: traces.filter(|trace| here || !of_a_process(trace)).collect(), ..Undo::default() }
+    }
+
+    pub fn of_traces(traces: Vec<Trace>) -> Undo {
+        Undo { left: traces, ..Undo::default() }
+    }
+
+    /// Looks at each trace that is left, removes it if it is there, and looks again. True: all are absent.
+    pub fn pass(&mut self) -> bool {
+        let mut left = Vec::new();
+        self.last.clear();
+        for trace in std::mem::take(&mut self.left) {
+            let mut presence = effects::observe(&trace);
+            let mut trouble = String::new();
+            if !matches!(presence, Presence::Absent | Presence::GoneWithTarget(_)) {
+                if let Err(error) = effects::remove(&trace) {
+                    trouble = format!(" (removing it: {error:#})");
+                }
+                crash::point("removed");
+                presence = effects::observe(&trace);
+            }
+            match presence {
+                Presence::Absent => {}
+                Presence::GoneWithTarget(how) => self.gone.push(how),
+                Presence::Present(what) => {
+                    self.last.push(format!("{what}{trouble}"));
+                    left.push(trace);
+                }
+                Presence::Unknown(why) => {
+                    self.last.push(format!("cannot be observed: {why}{trouble}"));
+                    left.push(trace);
+                }
+            }
+        }
+        self.left = left;
+        self.left.is_empty()
+    }
+
+    /// As things stand after the last pass.
+    pub fn ended(&self) -> Ended {
+        if !self.left.is_empty() {
+            return Ended { state: InjectionState::RevertUnconfirmed, detail: self.last.join("; ") };
+        }
+        let state = if self.gone.is_empty() { InjectionState::Reverted } else { InjectionState::GoneWithTarget };
+        Ended { state, detail: self.gone.join("; ") }
+    }
+}
+
+/// Kills a holder for certain, or says that it is gone. Waits for its end up to `patience`.
+pub fn end_holder(process: ProcessId, patience: Duration) {
+    if let Ok(Some(fd)) = PidFd::open(process)
+        && fd.kill().unwrap_or(false)
+    {
+        fd.wait_gone(patience);
+    }
+}
+
+/// Undoes several injections together, blocking: for those who have nothing else to do (recovery, guard, sweep).
+pub fn undo_all<'a>(intents: impl Iterator<Item = &'a Intent>, boot_id: &str) -> Vec<(String, Ended)> {
+    let intents: Vec<_> = intents.collect();
+    // All are told to die before the first is waited for.
+    let here = || intents.iter().filter(|intent| intent.boot_id == boot_id).flat_map(|intent| &intent.held);
+    here().for_each(|held| end_holder(held.holder, Duration::ZERO));
+    here().for_each(|held| end_holder(held.holder, Duration::from_millis(200)));
+    let mut undos: Vec<_> =
+        intents.iter().map(|intent| (intent.injection.clone(), Undo::of(intent, boot_id))).collect();
+    let until = boottime::now_us() + PATIENCE.as_micros() as u64;
+    for pass in 0.. {
+        // `fold` and not `all`: each gets its pass, whatever became of the one before.
+        let clean = undos.iter_mut().fold(true, |clean, (_, undo)| undo.pass() && clean);
+        if clean || boottime::now_us() > until {
+            break;
+        }
+        std::thread::sleep(pause(pass));
+    }
+    undos.into_iter().map(|(injection, undo)| (injection, undo.ended())).collect()
+}

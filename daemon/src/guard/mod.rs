@@ -1,0 +1,156 @@
+//! `squalld guard`: outlives the agent and undoes from its journal. Small and without a runtime; in a session of its own.
+//!
+//! Two occasions. The agent's end of the line closes: the agent is dead, every open injection is undone and the results are journaled.
+//! A deadline passes while the agent hangs (stopped, swapped out): what is over is undone, and the agent finds it so when it wakes.
+
+use std::io::Write;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use crate::agent::journal::lock::Lock;
+use crate::agent::journal::record::{Change, Intent, Writer};
+use crate::agent::journal::{self, Journal};
+use crate::agent::kernel::boottime;
+use crate::agent::undo::{self, Ended};
+use squall_experiments::run_event::{InjectionState, RevertCause};
+
+/// After a deadline the holder and the agent have this long to do it themselves.
+const GRACE_US: u64 = 600_000;
+/// Said on standard output once it watches.
+pub const READY: u8 = b'r';
+/// What the agent sends: the earliest deadline, microseconds, little endian. `u64::MAX`: nothing is open.
+pub const BELL: usize = 8;
+
+/// Standard input is the line to the agent.
+pub fn run(state_dir: &Path) -> anyhow::Result<()> {
+    // Whoever ends the agent's session or service must not end its guard before its work: only the closed line ends it.
+    for ignored in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: ignoring a signal installs no handler.
+        unsafe { signal(ignored, SigHandler::SigIgn) }?;
+    }
+    // SAFETY: standard input belongs to this process and is used nowhere else in it.
+    let line = unsafe { OwnedFd::from_raw_fd(0) };
+    let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+    let boot_id = boottime::boot_id()?;
+    set(&timer, next_deadline(&open(state_dir), 0))?;
+    std::io::stdout().write_all(&[READY])?;
+    std::io::stdout().flush()?;
+    loop {
+        match wait(&line, &timer)? {
+            Heard::Deadline(at) => set(&timer, at)?,
+            Heard::Timer => {
+                let now = boottime::now_us();
+                let intents = open(state_dir);
+                let over = |intent: &&Intent| deadline(intent).saturating_add(GRACE_US) <= now;
+                for (injection, ended) in undo::undo_all(intents.iter().filter(over), &boot_id) {
+                    eprintln!("squalld guard: {injection} was over and its agent did not end it: {}", said(&ended));
+                }
+                set(&timer, next_deadline(&intents, now))?;
+            }
+            Heard::AgentGone => return after_death(state_dir, &boot_id),
+        }
+    }
+}
+
+/// Undoes first and writes then: for the kernel's state no lock is needed, each step is idempotent and touches only what the
+/// dead agent made.
+fn after_death(state_dir: &Path, boot_id: &str) -> anyhow::Result<()> {
+    let intents = open(state_dir);
+    if intents.is_empty() {
+        return Ok(());
+    }
+    let ended = undo::undo_all(intents.iter(), boot_id);
+    for (injection, ended) in &ended {
+        eprintln!("squalld guard: the agent is gone; {injection}: {}", said(ended));
+    }
+    // The dead agent's lock goes with its last descriptor. If the next agent has it, that one has recovered and writes itself.
+    let Ok(lock) = Lock::take(state_dir, "guard", Duration::from_secs(1)) else { return Ok(()) };
+    let (mut journal, _) = Journal::open(lock)?;
+    for (injection, ended) in ended {
+        if journal.book().open().any(|intent| intent.injection == injection) {
+            let cause = Some(RevertCause::Recovery);
+            let Ended { state, detail } = ended;
+            let at_us = boottime::now_us();
+            journal.change(Change { injection, state, cause, detail, by: Writer::Guard, at_us })?;
+        }
+    }
+    Ok(())
+}
+
+fn said(ended: &Ended) -> String {
+    match ended.state {
+        InjectionState::RevertUnconfirmed => format!("NOT confirmed: {}", ended.detail),
+        _ => "undone, and seen to be gone".to_owned(),
+    }
+}
+
+/// An unreadable journal is not nothing: it is said, and the next agent's recovery will say it again.
+fn open(state_dir: &Path) -> Vec<Intent> {
+    match journal::read(state_dir) {
+        Ok((book, _)) => book.open().cloned().collect(),
+        Err(error) => {
+            eprintln!("squalld guard: the journal in {} cannot be read: {error:#}", state_dir.display());
+            Vec::new()
+        }
+    }
+}
+
+fn deadline(intent: &Intent) -> u64 {
+    intent.duration_end_us.min(intent.lease_end_us)
+}
+
+/// The earliest deadline that was not dealt with at `done_us`.
+fn next_deadline(intents: &[Intent], done_us: u64) -> u64 {
+    intents.iter().map(deadline).filter(|at| at.saturating_add(GRACE_US) > done_us).min().unwrap_or(u64::MAX)
+}
+
+fn set(timer: &TimerFd, deadline_us: u64) -> anyhow::Result<()> {
+    let at = deadline_us.saturating_add(GRACE_US);
+    if at == u64::MAX {
+        return Ok(timer.unset()?);
+    }
+    let at = TimeSpec::from_duration(Duration::from_micros(at));
+    Ok(timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+}
+
+enum Heard {
+    Deadline(u64),
+    Timer,
+    AgentGone,
+}
+
+fn wait(line: &OwnedFd, timer: &TimerFd) -> anyhow::Result<Heard> {
+    loop {
+        let mut fds = [PollFd::new(line.as_fd(), PollFlags::POLLIN), PollFd::new(timer.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        if fds[0].any().unwrap_or(true) {
+            // Writes of a bell are atomic (shorter than PIPE_BUF, pipe(7)); only the newest of several counts.
+            let mut bells = [0_u8; 64 * BELL];
+            match nix::unistd::read(line, &mut bells) {
+                Ok(count) if count >= BELL && count % BELL == 0 => {
+                    let newest = bells[count - BELL..count].try_into()?;
+                    return Ok(Heard::Deadline(u64::from_le_bytes(newest)));
+                }
+                Err(Errno::EINTR) => {}
+                _ => return Ok(Heard::AgentGone),
+            }
+        } else if fds[1].any().unwrap_or(true) {
+            // Read so that it does not fire again; another bell may have moved it in the meantime (EAGAIN).
+            let mut count = [0_u8; 8];
+            if nix::unistd::read(timer.as_fd(), &mut count).is_ok() {
+                return Ok(Heard::Timer);
+            }
+        }
+    }
+}
