@@ -1,7 +1,6 @@
 //! Thin typed wrappers of kernel interfaces. What they mean to Squall is said in [`super::effects`].
 
 pub mod boottime;
-pub mod capability;
 pub mod child;
 pub mod echo;
 pub mod links;
