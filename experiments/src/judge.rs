@@ -220,7 +220,8 @@ impl Series {
             let needed = self.tolerance.min_samples();
             let unmeasured =
                 if self.unknown > 0 { format!(" and {} without an answer", self.unknown) } else { String::new() };
-            return unknown(format!("{measured} samples{unmeasured}, {needed} are needed"), false);
+            let noun = if measured == 1 { "sample" } else { "samples" };
+            return unknown(format!("{measured} {noun}{unmeasured}, {needed} are needed"), false);
         }
         if self.unknown > measured {
             return unknown(

@@ -77,8 +77,9 @@ impl RunState {
 
     /// Waits until nothing is open, says halt again to those that are silent, and in the end gives up on them.
     pub(super) fn aborting_turn(&mut self, give_up_us: u64, halt_again_us: u64) -> bool {
-        let silent: Vec<String> = self.open().map(|(name, live)| format!("{name} on {}", live.node)).collect();
-        if silent.is_empty() || self.now_us >= give_up_us {
+        let given_up = self.now_us >= give_up_us;
+        if given_up || self.open().next().is_none() {
+            let silent: Vec<String> = self.open().map(|(name, live)| format!("{name} on {}", live.node)).collect();
             if !silent.is_empty() {
                 let detail = format!("no word of {} long after every lease was over", silent.join(", "));
                 self.record(Event::Breach { what: "undo".to_owned(), detail });

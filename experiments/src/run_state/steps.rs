@@ -195,6 +195,15 @@ impl RunState {
     fn start(&mut self, step: usize) -> bool {
         let Some(fault) = self.fault(step) else { return false };
         let end_us = self.now_us.saturating_add(micros(fault.duration));
+        // Admission counted what was planned; this counts what is there (a fault in the background may take longer to end).
+        let mut exposed = self.open_nodes();
+        exposed.extend(fault.injections.iter().map(|injection| injection.node.clone()));
+        let allowed = self.plan.experiment.blast_radius.nodes;
+        if exposed.len() > allowed as usize {
+            let detail = format!("{} nodes would be exposed at once, at most {allowed} may be", exposed.len());
+            self.breach(Verdict::Aborted, "blast radius".to_owned(), detail);
+            return true;
+        }
         if self.watch.phase != Some(Phase::During) {
             self.enter(Phase::During, |probe| probe.modes.contains(&Phase::During));
         }

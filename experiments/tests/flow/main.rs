@@ -2,5 +2,9 @@
 
 mod agent;
 mod happy;
+mod losses;
 mod plans;
+mod simulation;
+mod steps;
+mod verdicts;
 mod world;
