@@ -34,7 +34,7 @@ fn a_halt_at_any_moment_ends_the_run_clean_and_quickly() {
         assert!(world.now_us - at_us < 2 * S, "halted at {at_us} us, over at {} us", world.now_us);
         assert!(world.injects().iter().all(|(sent_us, _)| *sent_us <= at_us));
         // Every moment of the life of an injection is met, and the long waits in between often enough.
-        at_us += if at_us < 800 * MS { 250 } else { 7_777 };
+        at_us += if at_us < 300 * MS { 250 } else { 15_013 };
     }
 }
 
