@@ -146,6 +146,15 @@ impl<'lab> Fleet<'lab> {
         self.call("POST", path, Some(serde_json::to_vec(body).expect("plain data")))
     }
 
+    /// A page as it is.
+    pub fn text(&self, path: &str) -> Result<String, String> {
+        let output = self.curl(path).args(["-f", "-m", "20"]).output().map_err(|error| error.to_string())?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(format!("GET {path}: {}", String::from_utf8_lossy(&output.stderr))),
+        }
+    }
+
     fn call<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> Result<T, String> {
         let mut command = self.curl(path);
         command.args(["-X", method, "-w", "\n%{http_code}", "-m", "20"]);
