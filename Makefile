@@ -32,9 +32,9 @@ root: setup ## Only the suites with real faults (needs root)
 	@cargo build --quiet --workspace --bins
 	@cargo test --quiet -p squall-tests --no-fail-fast
 
-bench: setup ## The table of docs/benchmarks.md, measured here and now (release build)
+bench: setup ## The table of docs/benchmarks.md, measured here and now (release build; WRITE=1 writes the page)
 	@cargo build --quiet --release --workspace --bins
-	@cargo run --quiet --release -p squall-tests --bin bench
+	@cargo run --quiet --release -p squall-tests --bin bench -- $(if $(WRITE),--write) $(ONLY)
 
 fmt: ## Format all sources
 	@cargo fmt --all

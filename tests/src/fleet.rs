@@ -11,7 +11,7 @@ use squall_experiments::api::{Access, Created, Ready, Submit};
 use squall_experiments::inventory::Node;
 use squall_experiments::run_event::{Event, InjectionReport, InjectionState, RunEvent, Verdict};
 
-use crate::lab::{Finished, Host, Lab, Running, machine_network_namespace, programs, wait_until};
+use crate::lab::{Finished, Host, Lab, Running, machine_namespace, programs, wait_until};
 
 /// Port of the coordinator.
 const PORT: u16 = 7117;
@@ -25,7 +25,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default)]
 pub struct Agent {
     pub labels: BTreeMap<String, String>,
-    /// Lines added to the policy (YAML).
+    /// Network namespaces that its policy forbids, besides the machine's.
+    pub forbidden: Vec<u64>,
+    /// More lines of its policy.
     pub policy: String,
     /// Environment of the process (crash points).
     pub env: Vec<(String, String)>,
@@ -108,6 +110,11 @@ impl<'lab> Fleet<'lab> {
 
     pub fn coordinator_pid(&self) -> Option<i32> {
         self.coordinator.pid()
+    }
+
+    /// `https://host:port` of the coordinator.
+    pub fn url(&self) -> &str {
+        &self.access.url
     }
 
     pub fn nodes(&self) -> Vec<Node> {
@@ -216,9 +223,12 @@ impl<'lab> Fleet<'lab> {
 
 /// An agent process in a host, under the harness's policy: never in the machine's own network, only in what is the host's own.
 pub fn spawn_agent(host: &Host, name: &str, url: &str, agent: &Agent) -> Running {
+    let mut forbidden = vec![machine_namespace("net")];
+    forbidden.extend(&agent.forbidden);
     let policy = format!(
-        "networkNamespace: {{not: [{}]}}\npaths: {{allow: [/run, /tmp, /var/lib]}}\n{}",
-        machine_network_namespace(),
+        "apiVersion: squall/v1\nkind: Policy\nnetworkNamespace: {{not: {forbidden:?}}}\nmountNamespace: {{not: [{}]}}\n\
+         allow: {{paths: [/run, /tmp, /var/lib]}}\nlimits: {{memory: 512MiB, duration: 10m}}\n{}",
+        machine_namespace("mnt"),
         agent.policy
     );
     host.write("/run/squall/policy.yaml", policy);

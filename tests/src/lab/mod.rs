@@ -116,10 +116,10 @@ fn ipv6(index: usize) -> IpAddr {
     Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, index).into()
 }
 
-/// Inode of this process's network namespace: the machine's own, which no agent of a lab may touch.
-pub fn machine_network_namespace() -> u64 {
+/// Inode of a namespace (`net`, `mnt`) of this process: the machine's own, in which no agent of a lab may act.
+pub fn machine_namespace(kind: &str) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self/ns/net").expect("/proc is mounted").ino()
+    std::fs::metadata(format!("/proc/self/ns/{kind}")).expect("/proc is mounted").ino()
 }
 
 fn helper() -> PathBuf {

@@ -15,7 +15,7 @@ fn an_agent_in_a_forbidden_network_namespace_refuses_network_faults() {
     let Some(scene) = Scene::set("an_agent_in_a_forbidden_network_namespace_refuses_network_faults") else { return };
     // The harness forbids the machine's own; here the policy names the host's, so that the refusal can be seen without danger.
     let here = network_namespace_of(&scene, "b");
-    let agent = Agent { policy: format!("# networkNamespace of this host\n@{here}"), ..Agent::label("role", "server") };
+    let agent = Agent { forbidden: vec![here], ..Agent::label("role", "server") };
     let fleet = Fleet::start(&scene.lab, "ctl", &[("b", agent)]);
     let before = scene.snapshot("b");
     let step = "fault: network-loss

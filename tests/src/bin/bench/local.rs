@@ -1,0 +1,133 @@
+//! `squall run --local` against `chaos run` (Chaos Toolkit) on the same experiment that does nothing.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use squall_tests::lab::{Lab, programs};
+
+use super::table::{Table, percentile};
+
+const ROUNDS: usize = 15;
+
+const NOTHING: &str = "apiVersion: squall/v1
+kind: Experiment
+metadata: {name: nothing}
+hypothesis: Nothing happens.
+steadyState: []
+method:
+  - wait: 1ms
+";
+
+pub fn measure(table: &mut Table) -> anyhow::Result<()> {
+    let lab = Lab::new().host("a").start();
+    let host = lab.host("a");
+    host.write("/tmp/nothing.yaml", NOTHING);
+    let squall = programs::program("squall");
+    let squall_ms = rounds(|| {
+        let mut command = host.command(&squall);
+        command.args(["run", "--local", "/tmp/nothing.yaml"]);
+        command
+    })?;
+    table.times("squall run --local, an experiment that does nothing", &squall_ms.0, "a tenth of chaos run");
+    table.value("squall run --local: largest process", format!("{:.0} MiB", squall_ms.1), "");
+
+    let environment = tempfile::tempdir()?;
+    let made = venv(environment.path());
+    if let Err(error) = made {
+        table.failed("chaos run, an experiment that does nothing", &format!("{error:#}"));
+        return Ok(());
+    }
+    let file = environment.path().join("nothing.json");
+    std::fs::write(&file, r#"{"title": "nothing", "description": "nothing", "method": []}"#)?;
+    // On the machine itself and not in the lab: it touches nothing, and entering a host costs about a millisecond more.
+    let chaos_ms = rounds(|| {
+        let mut command = Command::new(environment.path().join("bin/chaos"));
+        command.args([
+            "--no-version-check",
+            "--no-log-file",
+            "run",
+            "--no-validation",
+            "--journal-path",
+            "journal.json",
+            "nothing.json",
+        ]);
+        command.current_dir(environment.path());
+        command
+    })?;
+    table.times("chaos run (Chaos Toolkit), an experiment that does nothing", &chaos_ms.0, "");
+    table.value("chaos run: largest process", format!("{:.0} MiB", chaos_ms.1), "");
+    let times = percentile(&chaos_ms.0, 0.5) / percentile(&squall_ms.0, 0.5);
+    table.value("squall run --local is faster than chaos run", format!("{times:.1} times"), "10 times");
+    Ok(())
+}
+
+fn venv(at: &Path) -> anyhow::Result<()> {
+    let quietly = |command: &mut Command| -> anyhow::Result<()> {
+        let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
+        ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    quietly(Command::new("python3").args(["-m", "venv"]).arg(at))?;
+    quietly(Command::new(at.join("bin/pip")).args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "chaostoolkit",
+    ]))
+}
+
+/// Wall time of each round in milliseconds, and the largest resident size of any of their processes in MiB.
+fn rounds(command: impl Fn() -> Command) -> anyhow::Result<(Vec<f64>, f64)> {
+    let (mut times, mut largest) = (Vec::new(), 0_f64);
+    for round in 0..=ROUNDS {
+        let start = Instant::now();
+        let child = command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let pid = child.id();
+        let watcher = std::thread::spawn(move || largest_below(pid));
+        let output = child.wait_with_output()?;
+        let took = start.elapsed().as_secs_f64() * 1000.0;
+        ensure!(
+            output.status.success(),
+            "exit {:?}: {}",
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        largest = largest.max(watcher.join().unwrap_or(0.0));
+        // The first fills caches.
+        if round > 0 {
+            times.push(took);
+        }
+    }
+    Ok((times, largest))
+}
+
+/// Peak resident size (VmHWM) among a process and its descendants while it lives, looked at every few milliseconds.
+fn largest_below(root: u32) -> f64 {
+    let mut largest = 0_u64;
+    while Path::new(&format!("/proc/{root}")).exists() && !ended(root) {
+        let mut family = vec![root];
+        let mut at = 0;
+        while let Some(parent) = family.get(at) {
+            let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+            let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+            let children: Vec<u32> = children
+                .flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+                .collect();
+            family.extend(children);
+            at += 1;
+        }
+        for pid in family {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+            largest = largest.max(line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(3));
+    }
+    largest as f64 / 1024.0
+}
+
+fn ended(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
