@@ -35,7 +35,7 @@ impl Local {
         let program = squalld::find()?;
         let node = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
         let node = node.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned());
-        let mut child = Command::new(&program)
+        let mut child = Command::from(squalld::command(&program))
             .args(["dev", "--ephemeral", "--node", &node])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

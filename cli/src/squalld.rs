@@ -1,8 +1,14 @@
-//! Finding the daemon's program.
+//! Finding and starting the daemon's program: the only one that the command line ever starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::exit::Failure;
+
+#[expect(clippy::disallowed_methods, reason = "the one place of the command line that starts a program")]
+pub fn command(program: &Path) -> Command {
+    Command::new(program)
+}
 
 /// $SQUALLD if it is set, else next to this program, else in PATH.
 pub fn find() -> Result<PathBuf, Failure> {

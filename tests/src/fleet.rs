@@ -25,6 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default)]
 pub struct Agent {
     pub labels: BTreeMap<String, String>,
+    pub zone: Option<String>,
     /// Network namespaces that its policy forbids, besides the machine's.
     pub forbidden: Vec<u64>,
     /// More lines of its policy.
@@ -238,6 +239,7 @@ pub fn spawn_agent(host: &Host, name: &str, url: &str, agent: &Agent) -> Running
     for (key, value) in &agent.labels {
         command.args(["--label", &format!("{key}={value}")]);
     }
+    command.args(agent.zone.iter().flat_map(|zone| ["--zone", zone]));
     command.envs(agent.env.iter().map(|(key, value)| (key, value)));
     let log = std::fs::OpenOptions::new().create(true).append(true).open(host.path("/run/squall/agent.log"));
     host.start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("the log can be written")))

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::fleet::Agent;
 use crate::lab::{Blueprint, Host, Lab, Running, wait_until};
 
 /// Hosts of the web tier.
@@ -22,6 +23,20 @@ pub fn role(host: &str) -> &'static str {
         "ctl" => "control",
         _ => "web",
     }
+}
+
+/// The zone of each host: a replica in each of three.
+pub fn zone(host: &str) -> &'static str {
+    match host {
+        "web2" => "b",
+        "web3" => "c",
+        _ => "a",
+    }
+}
+
+/// Its agent, with role and zone.
+pub fn agent(host: &str) -> Agent {
+    Agent { zone: Some(zone(host).to_owned()), ..Agent::label("role", role(host)) }
 }
 
 /// The running programs of the shop; they end when this is dropped.

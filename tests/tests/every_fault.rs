@@ -51,7 +51,10 @@ fn inventory(able: impl Fn(Ability) -> bool) -> Inventory {
             ..Facts::default()
         };
         let labels = [("role".to_owned(), shop::role(name).to_owned())].into();
-        (name.to_owned(), Node { name: name.to_owned(), labels, zone: None, connected: true, facts })
+        (
+            name.to_owned(),
+            Node { name: name.to_owned(), labels, zone: Some(shop::zone(name).to_owned()), connected: true, facts },
+        )
     };
     Inventory { nodes: ["lb", "web1", "web2", "web3", "ctl"].into_iter().enumerate().map(node).collect() }
 }
@@ -118,6 +121,9 @@ fn an_effect_survives_the_journal_and_the_wire() {
 fn a_host_that_cannot_is_refused_by_name_before_anything_happens() {
     let inventory = inventory(|_| false);
     for (name, experiment) in shop_catalogue() {
+        if experiment.method.iter().all(|step| step.fault.is_none()) {
+            continue;
+        }
         let refused = resolve(&experiment, &inventory, 7).expect_err(&name);
         let text = refused.to_string();
         assert!(text.contains("web") && text.contains("missing in this test"), "{name}: {text}");

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use crate::exit::{Exit, Failure};
 use crate::squalld;
@@ -17,7 +16,7 @@ pub struct Passed {
 impl Passed {
     pub fn exec(self, role: &str) -> Result<Exit, Failure> {
         let program = squalld::find()?;
-        let error = Command::new(&program).arg(role).args(&self.arguments).exec();
+        let error = squalld::command(&program).arg(role).args(&self.arguments).exec();
         Err(Failure::usage(format!("cannot start {}: {error}", program.display()), ""))
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use squall_experiments::run_event::Verdict;
-use squall_tests::fleet::{Agent, Fleet};
+use squall_tests::fleet::Fleet;
 use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::{Lab, programs};
 use squall_tests::shop::{self, Shop};
@@ -51,7 +51,7 @@ fn demo() -> anyhow::Result<bool> {
     let lab = shop::blueprint().start();
     let _shop = Shop::open(&lab);
     let names = ["lb", "web1", "web2", "web3"];
-    let agents: Vec<_> = names.iter().map(|name| (*name, Agent::label("role", shop::role(name)))).collect();
+    let agents: Vec<_> = names.iter().map(|name| (*name, shop::agent(name))).collect();
     let fleet = Fleet::start(&lab, "ctl", &agents);
     show(&fleet, &["nodes"])?;
     let before = snapshots(&lab, &names);

@@ -2,6 +2,7 @@
 //! in one process on a host of the lab. Only the kernel's part is missing.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use squall_experiments::run_event::{Event, Evidence, InjectionReport, InjectionS
 use squall_experiments::wire::{self, Checked, ToAgent, ToCoordinator};
 use squall_tests::fleet::{COORDINATOR_STATE, Fleet};
 use squall_tests::lab::{Lab, programs, wait_until};
-use tokio_tungstenite::Connector;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::breach;
@@ -106,8 +108,12 @@ async fn agent(name: &str, url: &str) -> anyhow::Result<()> {
     let chain = CertificateDer::pem_file_iter(directory.join("node.pem"))?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(directory.join("node.key"))?;
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key)?;
-    let connector = Connector::Rustls(Arc::new(config));
-    let (mut socket, _) = tokio_tungstenite::connect_async_tls_with_config(url, None, true, Some(connector)).await?;
+    let host = url.trim_start_matches("wss://").split('/').next().context("a host and a port")?;
+    let address: SocketAddr = host.parse()?;
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let tls = TlsConnector::from(Arc::new(config)).connect(address.ip().into(), stream).await?;
+    let (mut socket, _) = tokio_tungstenite::client_async(url, tls).await?;
     let hello = ToCoordinator::Hello {
         wire: wire::VERSION,
         node: name.to_owned(),
