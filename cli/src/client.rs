@@ -38,12 +38,14 @@ impl Client {
                 "squalld writes this file when it starts: restart it, or take its newest",
             )
         };
-        let authority = reqwest::Certificate::from_pem(access.ca.as_bytes())
-            .map_err(|error| wrong(format!("`ca` is no certificate in PEM: {}", cause(&error))))?;
+        let authorities = reqwest::Certificate::from_pem_bundle(access.ca.as_bytes()).unwrap_or_default();
+        if authorities.is_empty() {
+            return Err(wrong("`ca` is no certificate in PEM".to_owned()));
+        }
         let http = reqwest::Client::builder()
             .https_only(true)
             .no_proxy()
-            .tls_certs_only([authority])
+            .tls_certs_only(authorities)
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
             .build()

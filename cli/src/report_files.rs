@@ -1,8 +1,8 @@
 //! `--report`, `--json`, `--junit`: the report as files.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, access};
 use squall_experiments::report::Report;
 
 use crate::exit::Failure;
@@ -32,15 +32,9 @@ impl ReportFiles {
     /// Before a run: a path that cannot be written is a mistake now and not a lost report later.
     pub fn check(&self) -> Result<(), Failure> {
         for path in self.paths() {
-            let refuse =
-                |why: String| Failure::usage(format!("cannot write {}: {why}", path.display()), "nothing was started");
-            if path.is_dir() {
-                return Err(refuse("it is a directory".into()));
-            }
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let place: &Path = if path.exists() { path } else { parent };
-            access(place, AccessFlags::W_OK)
-                .map_err(|error| refuse(format!("{}: {}", place.display(), error.desc())))?;
+            tried(path).map_err(|error| {
+                Failure::usage(format!("cannot write {}: {error}", path.display()), "nothing was started")
+            })?;
         }
         Ok(())
     }
@@ -64,5 +58,16 @@ impl ReportFiles {
             return Ok(written);
         }
         Err(Failure::usage(failed.join("\n"), format!("`squall report {} --html FILE` writes it again", report.run)))
+    }
+}
+
+/// Opens it as it will be opened, changes nothing that is there, and leaves nothing that was not.
+fn tried(path: &Path) -> std::io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().append(true).open(path).map(drop)
+        }
+        Err(error) => Err(error),
     }
 }
