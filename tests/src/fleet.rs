@@ -81,7 +81,7 @@ impl<'lab> Fleet<'lab> {
 
     /// Starts (again) the agent of a host.
     pub fn start_agent(&mut self, name: &str, agent: &Agent) {
-        let running = spawn_agent(self.lab.host(name), name, &self.access.url, agent);
+        let running = spawn_agent(self.lab.host(name), &self.access.url, agent);
         self.agents.insert(name.to_owned(), (running, agent.clone()));
     }
 
@@ -223,7 +223,7 @@ impl<'lab> Fleet<'lab> {
 }
 
 /// An agent process in a host, under the harness's policy: never in the machine's own network, only in what is the host's own.
-pub fn spawn_agent(host: &Host, name: &str, url: &str, agent: &Agent) -> Running {
+pub fn spawn_agent(host: &Host, url: &str, agent: &Agent) -> Running {
     let mut forbidden = vec![machine_namespace("net")];
     forbidden.extend(&agent.forbidden);
     let policy = format!(
@@ -234,7 +234,7 @@ pub fn spawn_agent(host: &Host, name: &str, url: &str, agent: &Agent) -> Running
     );
     host.write("/run/squall/policy.yaml", policy);
     let mut command = host.command(programs::program("squalld"));
-    command.args(["agent", "--coordinator", url, "--node", name, "--identity", "/run/squall"]);
+    command.args(["agent", "--coordinator", url, "--identity", "/run/squall"]);
     command.args(["--state-dir", AGENT_STATE, "--policy", "/run/squall/policy.yaml"]);
     for (key, value) in &agent.labels {
         command.args(["--label", &format!("{key}={value}")]);
