@@ -10,3 +10,4 @@ pub mod coordinator;
 pub mod guard;
 pub mod process_life;
 pub mod program;
+pub mod sim_agent;

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use squall_experiments::inventory::Node;
 use squall_experiments::probe::ProcessProbe;
-use squall_experiments::target::NodeSelector;
+use squall_experiments::select;
 
 use super::Measured;
 use crate::coordinator::hub::Hub;
@@ -16,7 +15,7 @@ pub async fn measure(probe: &ProcessProbe, value_is_bounded: bool, hub: &Arc<Hub
     let nodes: Vec<&String> = inventory
         .nodes
         .values()
-        .filter(|node| node.connected && matches(&probe.nodes, node))
+        .filter(|node| node.connected && select::matches(&probe.nodes, node))
         .map(|node| &node.name)
         .collect();
     if nodes.is_empty() {
@@ -34,11 +33,4 @@ pub async fn measure(probe: &ProcessProbe, value_is_bounded: bool, hub: &Arc<Hub
     let measured = if total > 0 || value_is_bounded { Measured::ok(detail) } else { Measured::bad(detail) };
     // Exact: nobody runs 2^52 processes.
     measured.with_value(total as f64)
-}
-
-fn matches(selector: &NodeSelector, node: &Node) -> bool {
-    selector.name.as_ref().is_none_or(|name| *name == node.name)
-        && (selector.names.is_empty() || selector.names.contains(&node.name))
-        && selector.zone.as_ref().is_none_or(|zone| node.zone.as_ref() == Some(zone))
-        && selector.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value))
 }
