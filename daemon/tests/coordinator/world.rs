@@ -17,7 +17,7 @@ use squalld::coordinator::{Config, Running, start};
 use squalld::sim_agent::{Dial, SimAgent};
 
 /// Longer than anything here takes; only a defect reaches it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct World {
     pub dir: Arc<tempfile::TempDir>,
