@@ -137,6 +137,7 @@ impl Fake {
 }
 
 /// Nothing of the machine's own settings reaches it.
+#[expect(clippy::disallowed_methods, reason = "squall itself, as people start it")]
 pub fn squall(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
     command.args(arguments).env_remove("SQUALL_ACCESS").env_remove("SQUALLD").env_remove("XDG_RUNTIME_DIR");
