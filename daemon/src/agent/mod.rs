@@ -4,6 +4,7 @@
 
 pub mod conflict;
 pub mod crash;
+pub mod doctor;
 pub mod effects;
 pub mod executor;
 pub mod facts;

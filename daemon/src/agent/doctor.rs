@@ -1,0 +1,186 @@
+//! `squalld doctor`: what this host can and cannot do, why, and what would help. Looks only; changes nothing.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use squall_experiments::inventory::{Ability, Can, Facts};
+
+use super::facts;
+use super::kernel::capability::Capability;
+use super::kernel::memory;
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Exit code: 0 if this host could be looked at, whatever it can do; else 1. Scripts read --output json."
+)]
+pub struct DoctorArgs {
+    /// Text for people or JSON for programs
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Serialize)]
+struct Diagnosis {
+    facts: Facts,
+    /// Effective user of this process.
+    user: u32,
+    /// Capabilities that Squall uses and this process lacks, with what that means.
+    missing_privileges: Vec<Missing>,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Missing {
+    capability: &'static str,
+    means: &'static str,
+}
+
+pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
+    let diagnosis = diagnose();
+    let told = match args.output {
+        Output::Text => text(&diagnosis),
+        Output::Json => serde_json::to_string_pretty(&diagnosis)? + "\n",
+    };
+    // And not print!, which panics where a reader such as `head` has gone.
+    Ok(std::io::stdout().write_all(told.as_bytes())?)
+}
+
+fn diagnose() -> Diagnosis {
+    let wanted = [
+        (Capability::NetAdmin, "no network faults"),
+        (Capability::Kill, "only processes of the agent's own user can be signalled"),
+        (Capability::SysPtrace, "only processes of the agent's own user can be paused"),
+        (Capability::DacOverride, "space can be held only where the agent's user may write"),
+    ];
+    let missing = wanted.into_iter().filter(|(capability, _)| !capability.is_held());
+    let facts = facts::gather(&[]);
+    Diagnosis {
+        user: nix::unistd::geteuid().as_raw(),
+        missing_privileges: missing.map(|(of, means)| Missing { capability: of.name(), means }).collect(),
+        notes: notes(&facts),
+        facts,
+    }
+}
+
+fn notes(facts: &Facts) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(here) = memory::look().filter(|here| here.whole < facts.memory_bytes) {
+        notes.push(format!("memory-pressure stays within the {} that this process's cgroup allows", gib(here.whole)));
+    }
+    if facts.cannot(Ability::Netem).is_some() && facts.cannot(Ability::PacketQueue).is_none() {
+        notes.push("network-latency and network-loss work here through the packet-queue engine".to_owned());
+    }
+    notes
+}
+
+/// Faults that stand on an ability, in words for people.
+fn faults(ability: Ability) -> &'static str {
+    match ability {
+        Ability::PacketFilter => "network-partition, network-loss",
+        Ability::ConnectionState => "network-partition with connections: established or new",
+        Ability::PacketQueue => "network-latency, network-loss (engine packet-queue)",
+        Ability::Netem => "network-latency, network-loss (engine netem)",
+        Ability::ProcessSignal => "process-kill",
+        Ability::ProcessFreeze => "process-pause",
+        Ability::HoldSpace => "disk-fill",
+        Ability::Pressure => "cpu-pressure, memory-pressure",
+    }
+}
+
+fn name(ability: Ability) -> String {
+    serde_json::to_value(ability).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+fn text(diagnosis: &Diagnosis) -> String {
+    let facts = &diagnosis.facts;
+    let mut out = String::new();
+    let user = if diagnosis.user == 0 { "root".to_owned() } else { format!("user {}", diagnosis.user) };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "squalld {} on Linux {}: {} processors, {} memory, running as {user}\n",
+        facts.version,
+        facts.kernel,
+        facts.cpus,
+        gib(facts.memory_bytes)
+    );
+    for ability in Ability::ALL {
+        let can = facts.abilities.get(&ability);
+        let answer = if can == Some(&Can::Yes) { "yes" } else { "no" };
+        let _ = writeln!(out, "  {answer:<4}{:<17}{}", name(ability), faults(ability));
+        match can {
+            Some(Can::Yes) => {}
+            Some(Can::No { why, hint }) => {
+                let _ = writeln!(out, "      why:  {why}");
+                if !hint.is_empty() {
+                    let _ = writeln!(out, "      hint: {hint}");
+                }
+            }
+            None => {
+                let _ = writeln!(out, "      why:  it was not tried");
+            }
+        }
+    }
+    let _ = writeln!(out);
+    for missing in &diagnosis.missing_privileges {
+        let _ = writeln!(out, "  {} is missing: {}", missing.capability, missing.means);
+    }
+    for note in &diagnosis.notes {
+        let _ = writeln!(out, "  {note}");
+    }
+    if diagnosis.missing_privileges.is_empty() {
+        let _ = writeln!(out, "  No privilege is missing.");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ability_names_faults_that_exist_and_every_fault_has_an_ability() {
+        let told: Vec<String> = Ability::ALL.iter().map(|ability| faults(*ability).to_owned()).collect();
+        let words = told.iter().flat_map(|text| text.split([',', ' '])).filter(|word| word.contains('-'));
+        for word in words.filter(|word| !word.starts_with("packet-")) {
+            assert!(squall_experiments::faults::find(word).is_some(), "{word}");
+        }
+        for fault in squall_experiments::faults::ALL {
+            assert!(told.iter().any(|text| text.contains(fault.name)), "{} stands on nothing", fault.name);
+        }
+    }
+
+    #[test]
+    fn a_missing_ability_is_told_with_its_reason_and_hint() {
+        let no = Can::No { why: "the kernel has no netem".into(), hint: "load sch_netem".into() };
+        let mut facts = Facts { kernel: "6.1".into(), ..Facts::default() };
+        facts.abilities.insert(Ability::Netem, no);
+        facts.abilities.insert(Ability::HoldSpace, Can::Yes);
+        let missing = vec![Missing { capability: "CAP_KILL", means: "little" }];
+        let text = text(&Diagnosis { facts, user: 1000, missing_privileges: missing, notes: vec!["A note.".into()] });
+        for part in [
+            "on Linux 6.1",
+            "running as user 1000",
+            "  no  netem            network-latency",
+            "why:  the kernel has no netem\n      hint: load sch_netem",
+            "  yes hold-space       disk-fill",
+            "why:  it was not tried",
+            "CAP_KILL is missing: little",
+            "A note.",
+        ] {
+            assert!(text.contains(part), "`{part}` is not in\n{text}");
+        }
+    }
+}
