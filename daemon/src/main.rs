@@ -34,7 +34,6 @@ enum Role {
         #[arg(long, value_name = "DIR")]
         state_dir: PathBuf,
     },
-    Enroll(squalld::coordinator::role::EnrollArgs),
     /// Say what this host can and cannot do, and why.
     Doctor(squalld::agent::doctor::DoctorArgs),
     /// Hold one effect. Started by the agent, not by people.
@@ -58,8 +57,6 @@ fn main() -> ExitCode {
         Role::Agent(args) => done(agent_role::agent(args, known_faults())),
         Role::Sweep { state_dir } => agent_role::sweep(&state_dir).unwrap_or_else(|error| done(Err(error))),
         Role::Guard { state_dir } => done(squalld::guard::run(&state_dir)),
-        Role::Coordinator(args) => done(squalld::coordinator::role::coordinator(args)),
-        Role::Enroll(args) => done(squalld::coordinator::role::enroll(&args)),
         Role::Doctor(args) => done(squalld::agent::doctor::run(&args)),
         Role::Holder => done(squalld::agent::holder::run()),
     }

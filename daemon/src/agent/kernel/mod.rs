@@ -1,9 +1,11 @@
 //! Thin typed wrappers of kernel interfaces. What they mean to Squall is said in [`super::effects`].
 
 pub mod boottime;
+pub mod capability;
 pub mod child;
 pub mod echo;
 pub mod links;
+pub mod memory;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::agent::effects::ProcessId;
 
@@ -76,9 +77,27 @@ pub fn status(pid: i32, key: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim().to_owned()))
 }
 
-/// A signal mask of /proc/PID/status (`SigIgn`, `ShdPnd`); bit `n - 1` is signal `n`.
-pub fn signal_mask(pid: i32, key: &str) -> Option<u64> {
+/// A set of /proc/PID/status in hexadecimal: signals (`SigIgn`, `ShdPnd`: bit `n - 1` is signal `n`), capabilities (`CapEff`).
+pub fn bits(pid: i32, key: &str) -> Option<u64> {
     u64::from_str_radix(&status(pid, key)?, 16).ok()
+}
+
+/// A thread's state letter and who traces it (0: nobody). None: it is gone.
+pub fn thread_state(pid: i32, thread: i32) -> Option<(char, i32)> {
+    let text = fs::read(format!("/proc/{pid}/task/{thread}/status")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key).map(str::trim));
+    Some((line("State:")?.chars().next()?, line("TracerPid:")?.parse().ok()?))
+}
+
+/// Processor time used by its living threads: exact where the kernel keeps schedstat, else in clock ticks.
+pub fn cpu_time(pid: i32) -> Option<Duration> {
+    let exact = |thread: &i32| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse().ok()
+    };
+    let sum: Option<u64> = threads(pid).ok()?.iter().map(exact).sum();
+    sum.map(Duration::from_nanos).or_else(|| Some(Duration::from_millis(stat(pid)?.cpu_ticks * 10)))
 }
 
 /// Arguments; empty for a zombie or a kernel thread. A title set by the process itself (`nginx: worker process`) is one argument.

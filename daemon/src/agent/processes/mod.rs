@@ -82,6 +82,13 @@ fn look(conditions: &[Condition], own: &[ProcessId]) -> Result<Found, Refusal> {
     Ok(found)
 }
 
+/// Runs this process's own program, or an earlier build of it.
+pub(super) fn is_squall(pid: i32) -> bool {
+    let ours = program_identity("self");
+    (ours.is_some() && program_identity(&pid.to_string()) == ours)
+        || conditions::program_name(pid).is_some_and(|name| name == "squalld")
+}
+
 /// Device and inode of the program file, which also tell a deleted and replaced one apart.
 fn program_identity(pid: &str) -> Option<(u64, u64)> {
     std::fs::metadata(format!("/proc/{pid}/exe")).ok().map(|file| (file.dev(), file.ino()))

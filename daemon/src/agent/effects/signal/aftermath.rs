@@ -40,7 +40,7 @@ impl Hit {
     /// When it was sent, on CLOCK_BOOTTIME. None: it was gone already.
     pub(super) fn send(&mut self, signal: Signal) -> nix::Result<Option<u64>> {
         let bit = 1_u64 << (signal as i32 - 1);
-        self.ignored = procfs::signal_mask(self.target.process.pid, "SigIgn").is_some_and(|mask| mask & bit != 0);
+        self.ignored = procfs::bits(self.target.process.pid, "SigIgn").is_some_and(|mask| mask & bit != 0);
         self.sent_us = boottime::now_us();
         let Some(fd) = &self.fd else { return Ok(None) };
         Ok(fd.signal(signal)?.then_some(self.sent_us))
@@ -149,7 +149,7 @@ fn settle(hits: &mut [Hit], patience: Duration) {
 
 fn is_pending(process: ProcessId, signal: SignalName) -> bool {
     let bit = 1_u64 << (super::signal_of(signal) as i32 - 1);
-    procfs::signal_mask(process.pid, "ShdPnd").is_some_and(|mask| mask & bit != 0)
+    procfs::bits(process.pid, "ShdPnd").is_some_and(|mask| mask & bit != 0)
 }
 
 fn name(signal: SignalName) -> &'static str {
