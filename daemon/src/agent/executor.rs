@@ -32,7 +32,6 @@ pub struct Executor {
     /// The other end of the live connection, spared by network effects.
     pub coordinator: Cell<Option<SocketAddr>>,
     live: RefCell<BTreeMap<String, Live>>,
-    /// The last thing said of each live injection.
     stopping: Cell<bool>,
     idle: Notify,
 }
@@ -45,6 +44,7 @@ struct Live {
     lease: Rc<Cell<Lease>>,
     events: mpsc::UnboundedSender<Event>,
     occupied: Occupied,
+    /// Last.
     said: (InjectionState, InjectionReport),
 }
 

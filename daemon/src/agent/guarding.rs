@@ -1,11 +1,13 @@
 //! The agent's side of its guard: keeps one running, and tells it the earliest deadline.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::unix::pipe;
+use tokio::sync::Notify;
 
 use super::effects::ProcessId;
 use super::executor::Executor;
@@ -14,9 +16,10 @@ use super::spawn;
 pub struct Guarding {
     program: PathBuf,
     state_dir: PathBuf,
-    line: RefCell<Option<(ProcessId, pipe::Sender)>>,
+    line: RefCell<Option<(ProcessId, File)>>,
     earliest_us: Cell<u64>,
     dismissed: Cell<bool>,
+    watching: Notify,
 }
 
 impl Guarding {
@@ -35,6 +38,13 @@ impl Guarding {
         self.line.borrow().is_some()
     }
 
+    /// Returns once a guard watches.
+    pub async fn watching(&self) {
+        while !self.watches() {
+            self.watching.notified().await;
+        }
+    }
+
     pub fn process(&self) -> Option<ProcessId> {
         self.line.borrow().as_ref().map(|(process, _)| *process)
     }
@@ -50,9 +60,9 @@ impl Guarding {
         if self.earliest_us.replace(earliest_us) == earliest_us {
             return;
         }
-        if let Some((_, line)) = &*self.line.borrow() {
+        if let Some((_, line)) = self.line.borrow_mut().as_mut() {
             // A full pipe means a guard that is stopped: it will read the journal when its older deadline rings.
-            let _ = line.try_write(&earliest_us.to_le_bytes());
+            let _ = line.write(&earliest_us.to_le_bytes());
         }
     }
 }
@@ -70,6 +80,7 @@ pub async fn keep(executor: Rc<Executor>) {
                 // It has read the journal; what changed since is told now.
                 guarding.earliest_us.set(0);
                 executor.ring();
+                guarding.watching.notify_waiters();
                 pause = Duration::ZERO;
                 spawned.ended().await;
                 if guarding.dismissed.get() {

@@ -46,6 +46,9 @@ use policy::Policy;
 /// After the last revert of a shutdown, the coordinator may still hear of it for so long.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// The first guard is waited for so long before dialling.
+const GUARD_START: Duration = Duration::from_secs(2);
+
 /// What an agent is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -113,6 +116,8 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
     LocalSet::new().block_on(&runtime, async {
         let executor = Executor::new(settings, boot_id, journal);
         let guard = tokio::task::spawn_local(guarding::keep(executor.clone()));
+        // An agent that has said Hello can take orders. Without a guard it says Hello all the same, and why it takes none.
+        let _ = tokio::time::timeout(GUARD_START, executor.guarding.watching()).await;
         let link = tokio::task::spawn_local(link::keep(executor.clone(), config.coordinator, identity));
         ready();
         stop.await;

@@ -1,10 +1,11 @@
 //! The agent's side of its children: holders and the guard. Spawned from the agent's own thread, which lives as long as the agent:
 //! their death signal follows the thread that forked.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, BufReader, Interest};
@@ -96,14 +97,19 @@ impl Holder {
         };
         Ok(Holder {
             spawned,
-            orders: Orders(non_blocking(stdin.into()).and_then(pipe::Sender::from_owned_fd)?),
+            orders: Orders(line(stdin)?),
             says: Says(BufReader::new(non_blocking(stdout.into()).and_then(pipe::Receiver::from_owned_fd)?)),
         })
     }
 }
 
+/// Not registered with the runtime: what is written is short, and nobody waits for a child that does not read.
+fn line(stdin: ChildStdin) -> io::Result<File> {
+    non_blocking(stdin.into()).map(File::from)
+}
+
 /// What a holder is told. Dropping it is end of file, which releases.
-pub struct Orders(pipe::Sender);
+pub struct Orders(File);
 
 impl Orders {
     /// Never waits. A holder that does not read (stopped, its pipe full) hears nothing; its deadline and the kill do not depend on it.
@@ -112,7 +118,7 @@ impl Orders {
         line.push(b'\n');
         let mut rest = &line[..];
         while !rest.is_empty() {
-            match self.0.try_write(rest) {
+            match (&self.0).write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -144,7 +150,7 @@ impl Says {
 
 /// The guard: in a session of its own and without a death signal, for it must outlive us. Returned with our end of its line,
 /// once it says that it watches.
-pub async fn guard(program: &Path, state_dir: &Path) -> io::Result<(Spawned, pipe::Sender)> {
+pub async fn guard(program: &Path, state_dir: &Path) -> io::Result<(Spawned, File)> {
     let arguments = ["guard".as_ref(), "--state-dir".as_ref(), state_dir.as_os_str()];
     let mut command = program::command(Program::Own { path: program }, arguments)?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -152,7 +158,7 @@ pub async fn guard(program: &Path, state_dir: &Path) -> io::Result<(Spawned, pip
     let mut spawned = Spawned::new(command, false)?;
     let (stdin, stdout) = (spawned.child.stdin.take(), spawned.child.stdout.take());
     let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(io::Error::other("a guard without pipes")) };
-    let line = non_blocking(stdin.into()).and_then(pipe::Sender::from_owned_fd)?;
+    let line = line(stdin)?;
     let mut says = BufReader::new(non_blocking(stdout.into()).and_then(pipe::Receiver::from_owned_fd)?);
     match says.fill_buf().await?.first() {
         Some(&crate::guard::READY) => Ok((spawned, line)),
