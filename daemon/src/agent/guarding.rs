@@ -30,6 +30,7 @@ impl Guarding {
             line: RefCell::new(None),
             earliest_us: Cell::new(u64::MAX),
             dismissed: Cell::new(false),
+            watching: Notify::new(),
         }
     }
 
