@@ -76,6 +76,10 @@ impl Held {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT)) => {}
             other => return other,
         }
+        self.open_and_unlink()
+    }
+
+    fn open_and_unlink(&mut self) -> io::Result<File> {
         self.named = true;
         let mut file = OpenOptions::new()
             .read(true)
@@ -200,6 +204,29 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(&other, &path).unwrap();
         assert_eq!(whose(&path).unwrap(), Whose::Others);
+    }
+
+    #[test]
+    fn the_fallback_holds_blocks_and_leaves_no_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let fallback = directory.path().join(".squall-0123456789ab");
+        let mut held = Held::new(directory.path(), &fallback);
+        let file = held.open_and_unlink().unwrap();
+        held.files.push(file);
+        held.written = true;
+        held.grow(2 << 20).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert!(held.files[0].metadata().unwrap().blocks() * 512 >= 2 << 20);
+        assert_eq!((held.bytes(), held.how()), (2 << 20, "by a written, unlinked file"));
+    }
+
+    #[test]
+    fn a_fallback_never_writes_into_a_file_that_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let fallback = directory.path().join(".squall-0123456789ab");
+        std::fs::write(&fallback, "letters").unwrap();
+        assert!(Held::new(directory.path(), &fallback).open_and_unlink().is_err());
+        assert_eq!(std::fs::read(&fallback).unwrap(), b"letters");
     }
 
     #[test]
