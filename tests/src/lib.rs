@@ -7,6 +7,7 @@ pub mod guest;
 pub mod holding;
 pub mod lab;
 pub mod scene;
+pub mod pair;
 pub mod shop;
 pub mod skip;
 pub mod talk;

@@ -8,9 +8,9 @@ use squall_experiments::effect::{Connections, Cut, Direction, Effect, Flow, Pack
 use squall_experiments::units::Percent;
 use squall_tests::holding::{Holding, TABLE, resolved};
 use squall_tests::lab::snapshot::Snapshot;
-use squall_tests::lab::{Host, Lab, Running, programs, wait_until};
+use squall_tests::lab::{Host, Lab, wait_until};
+use squall_tests::pair::{Pair, ask, seen};
 use squall_tests::skip::lab_is_possible;
-use squall_tests::talk::Measured;
 use squalld::agent::effects::Hold;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -28,68 +28,6 @@ fn cut() -> PacketFilter {
 
 fn hold(filter: PacketFilter) -> Hold {
     resolved(&Effect::PacketFilter(filter), None)
-}
-
-fn ask(host: &Host, verb: &str, to: &str, more: &[&str]) -> Measured {
-    let helper = programs::program("squall-lab");
-    let answer = host.run(helper.to_str().unwrap(), &[&[verb, "--to", to], more].concat());
-    serde_json::from_str(&answer.stdout).unwrap_or_else(|_| panic!("{verb}: {}", answer.stderr))
-}
-
-/// Two hosts; the second answers on TCP and UDP, port 7.
-struct Pair {
-    lab: Lab,
-    _servers: Vec<Running>,
-}
-
-impl Pair {
-    fn start() -> Pair {
-        let lab = Lab::new().hosts(&["a", "b"]).start();
-        let b = lab.host("b");
-        let servers = ["tcp-echo", "udp-echo"].map(|what| b.start(b.talk(what).args(["--at", "[::]:7"]))).into();
-        let pair = Pair { lab, _servers: servers };
-        assert!(wait_until(SOON, || pair.connects() && ask(pair.a(), "udp-ping", "10.77.0.2:7", &[]).lost() == 0));
-        pair
-    }
-
-    fn a(&self) -> &Host {
-        self.lab.host("a")
-    }
-
-    fn b(&self) -> &Host {
-        self.lab.host("b")
-    }
-
-    fn connect(&self, to: &str) -> Option<String> {
-        self.connect_within("200", to)
-    }
-
-    fn connect_within(&self, milliseconds: &str, to: &str) -> Option<String> {
-        ask(self.a(), "tcp-connect", to, &["--timeout", milliseconds]).error
-    }
-
-    fn connects(&self) -> bool {
-        self.connect("10.77.0.2:7").is_none()
-    }
-
-    /// A connection that is open and exchanges a line every 10 ms.
-    fn session(&self, to: &str) -> Running {
-        let mut command = self.a().talk("ssh-client");
-        command.args(["--to", to, "--every", "10", "--timeout", "400"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut session = self.a().start(&mut command);
-        let stdout = session.child().stdout.as_mut().unwrap();
-        let mut line = [0_u8; 10];
-        std::io::Read::read_exact(stdout, &mut line).unwrap();
-        assert_eq!(&line, b"connected\n");
-        std::thread::sleep(Duration::from_millis(30));
-        session
-    }
-}
-
-/// Ends a session and says what it saw.
-fn seen(session: Running) -> Measured {
-    let output = session.output();
-    serde_json::from_str(output.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("no result: {output}"))
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub const ALIVE: &str = "alive";
 pub const ENGINE_MARK: u32 = 0x5351_4c4c;
 /// Behind filter (0), source translation (100) and security (150), before conntrack's helpers and confirmation.
 pub const LATE: i32 = 200;
+/// Before conntrack's defragmentation (-400): an outgoing packet that the engine takes over is seen by nobody, and its copy, sent later, is
+/// seen by everybody once.
+pub const EARLY: i32 = -450;
 
 const TCP: u8 = libc::IPPROTO_TCP as u8;
 const UDP: u8 = libc::IPPROTO_UDP as u8;

@@ -139,6 +139,14 @@ pub fn renew(socket: &mut Socket, table: &str, deadline_us: u64) {
     let _ = batch.commit(socket);
 }
 
+/// Rules match nothing any more; the table and its hooks stay.
+pub fn disarm(socket: &mut Socket, table: &str) {
+    let mut batch = Batch::on(table);
+    batch.empty_set(ALIVE);
+    // If that fails, deleting the table is what ends it.
+    let _ = batch.commit(socket);
+}
+
 /// Read back from the kernel: the rules are there and ours.
 pub fn in_place(socket: &mut Socket, table: &str) -> anyhow::Result<Evidence> {
     let found = Table::find(socket, table)?;

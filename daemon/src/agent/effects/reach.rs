@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use squall_experiments::effect::{Connections, Flow, Protocol};
@@ -93,7 +94,9 @@ impl Reach {
             if complete || released || Instant::now() >= until {
                 return (found, released);
             }
-            match tether.wait(Some(Duration::from_millis(if asked_all { 10 } else { 1 })), None) {
+            let pause =
+                if asked_all { until.saturating_duration_since(Instant::now()) } else { Duration::from_millis(1) };
+            match tether.wait(Some(pause), asked_all.then(|| self.echo.as_fd())) {
                 Wake::Release => released = true,
                 Wake::Renewed { deadline_us } => renewed(deadline_us),
                 Wake::Tick => {}

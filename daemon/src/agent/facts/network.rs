@@ -9,6 +9,7 @@ use squall_experiments::inventory::{Ability, Can, Interface};
 
 use crate::agent::effects::Refusal;
 use crate::agent::effects::flow_rules::{Action, LATE, Rules};
+use crate::agent::effects::packet_delay;
 use crate::agent::kernel::netlink::Refused;
 use crate::agent::kernel::nft::{self, Queue, QueueKind};
 use crate::agent::kernel::{links, namespace};
@@ -116,5 +117,13 @@ fn packet_queue() -> Can {
 }
 
 fn netem() -> Can {
-    no("not built yet".into(), "")
+    // Loopback is the only interface of a fresh namespace.
+    const LOOPBACK: u32 = 1;
+    match packet_delay::try_netem(LOOPBACK) {
+        Ok(()) => Can::Yes,
+        Err(refused) => no(
+            format!("the kernel has no netem below a prio qdisc: {refused}"),
+            "CONFIG_NET_SCH_PRIO and CONFIG_NET_SCH_NETEM; the packet-queue engine does without",
+        ),
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recvfrom, sendto, socket,
 };
@@ -16,6 +17,8 @@ use nix::sys::socket::{
 pub struct Echo {
     v4: OwnedFd,
     v6: Option<OwnedFd>,
+    /// Readable when either is.
+    ready: Epoll,
     id: u16,
     next: u16,
     waiting: BTreeMap<u16, (IpAddr, Instant)>,
@@ -29,8 +32,11 @@ impl Echo {
         };
         let v4 = open(AddressFamily::Inet, SockProtocol::Icmp)?;
         let v6 = open(AddressFamily::Inet6, SockProtocol::IcmpV6).ok();
-        let id = rand::random();
-        Ok(Echo { v4, v6, id, next: 0, waiting: BTreeMap::new() })
+        let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        for fd in [Some(&v4), v6.as_ref()].into_iter().flatten() {
+            ready.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        }
+        Ok(Echo { v4, v6, ready, id: rand::random(), next: 0, waiting: BTreeMap::new() })
     }
 
     /// One request. False: it could not even leave (no route, refused at once).
@@ -107,14 +113,19 @@ impl Echo {
     }
 
     fn wait(&self, timeout: Duration) {
-        let mut fds: Vec<PollFd<'_>> = self.descriptors().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let milliseconds = timeout.as_micros().div_ceil(1000) as u64;
         // Woken early or not: the caller looks at the clock.
-        let _ = poll(&mut fds, PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX));
+        let _ = poll(
+            &mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX),
+        );
     }
+}
 
-    fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.v4.as_fd()).chain(self.v6.as_ref().map(|fd| fd.as_fd()))
+/// Readable when an answer may have come.
+impl AsFd for Echo {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ready.0.as_fd()
     }
 }
 

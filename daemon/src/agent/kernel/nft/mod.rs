@@ -134,12 +134,16 @@ impl Batch {
         self.elements(set, &elements);
     }
 
+    /// Takes out every element; nothing is wrong if there is none.
+    pub fn empty_set(&mut self, set: &str) {
+        self.messages.push(message(14, 0).put_text(1, &self.table).put_text(2, set));
+    }
+
     /// Gives both families of a [`SetOf::TimedFamilies`] this long from now.
     ///
-    /// A plain re-add does not extend an element, so the set is flushed and filled in the same transaction; a flush, unlike a
-    /// delete, does not fail if an element has just run out.
+    /// A plain re-add does not extend an element, so the set is emptied and filled in the same transaction.
     pub fn renew_families(&mut self, set: &str, life: Duration) {
-        self.messages.push(message(14, 0).put_text(1, &self.table).put_text(2, set));
+        self.empty_set(set);
         self.add_families(set, life);
     }
 
