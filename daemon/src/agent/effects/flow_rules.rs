@@ -202,13 +202,12 @@ impl Rules<'_> {
             Action::Cut { how, .. } => {
                 let mut rules = vec![
                     // Destination unreachable, administratively prohibited.
-                    vec![protocol(libc::IPPROTO_ICMP as u8), vec![Do::Payload(Payload::Icmp), equal(&[3, 13])]]
-                        .concat(),
-                    vec![protocol(ICMPV6), vec![Do::Payload(Payload::Icmp), equal(&[1, 1])]].concat(),
+                    [protocol(libc::IPPROTO_ICMP as u8), vec![Do::Payload(Payload::Icmp), equal(&[3, 13])]].concat(),
+                    [protocol(ICMPV6), vec![Do::Payload(Payload::Icmp), equal(&[1, 1])]].concat(),
                 ];
                 if how == Cut::Reset {
                     let reset = vec![Do::Payload(Payload::TcpFlags), Do::And(vec![RST]), differs(&[0])];
-                    rules.push(vec![protocol(TCP), reset].concat());
+                    rules.push([protocol(TCP), reset].concat());
                 }
                 rules
             }

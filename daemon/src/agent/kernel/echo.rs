@@ -1,7 +1,7 @@
 //! ICMP echo (RFC 792, RFC 4443): the cheapest honest question whether packets get to a peer and back.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -140,9 +140,9 @@ fn answer(packet: &[u8], v6: bool, id: u16) -> Option<u16> {
 
 fn address(storage: &SockaddrStorage) -> Option<IpAddr> {
     if let Some(v4) = storage.as_sockaddr_in() {
-        return Some(IpAddr::V4(Ipv4Addr::from(v4.ip())));
+        return Some(IpAddr::V4(v4.ip()));
     }
-    storage.as_sockaddr_in6().map(|v6| IpAddr::V6(Ipv6Addr::from(v6.ip())))
+    storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()))
 }
 
 /// RFC 1071.

@@ -161,12 +161,10 @@ impl Worker {
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
             drop(fds);
-            for lane in 0..self.lanes.len() {
-                if ready[lane] {
-                    self.read(lane)?;
-                }
-            }
             let ended = ready[self.lanes.len()];
+            for (lane, _) in ready.iter().take(self.lanes.len()).enumerate().filter(|(_, ready)| **ready) {
+                self.read(lane)?;
+            }
             if ended {
                 // What came in before the rules went.
                 for lane in 0..self.lanes.len() {
