@@ -104,7 +104,7 @@ fn moments(plan: &Plan) -> Vec<BTreeSet<String>> {
         }
         moments.push(moment);
         if fault.background {
-            let late = Duration::from_micros(bounds::ACTIVE_US + bounds::END_US);
+            let late = Duration::from_micros(bounds::END_US);
             background.push((now + fault.duration.0 + late, nodes));
         } else {
             now += fault.duration.0;

@@ -27,6 +27,28 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// A later measurement of the same thing replaces an earlier one, unless it could not tell. Where one report measures the same
+    /// thing more than once (two effects of one injection), one that did not take effect counts, then one that did.
+    fn learn(&mut self, report: &[Evidence]) {
+        let weight = |evidence: &Evidence| match evidence.bites {
+            Some(false) => 2,
+            Some(true) => 1,
+            None => 0,
+        };
+        let mut latest: BTreeMap<&str, &Evidence> = BTreeMap::new();
+        for evidence in report {
+            let kept = latest.entry(&evidence.what).or_insert(evidence);
+            if weight(evidence) > weight(kept) {
+                *kept = evidence;
+            }
+        }
+        for (what, evidence) in latest {
+            if evidence.bites.is_some() || !self.evidence.contains_key(what) {
+                self.evidence.insert(what.to_owned(), evidence.clone());
+            }
+        }
+    }
+
     /// Measured, and it took effect everywhere; or why that cannot be said.
     pub(super) fn bites(&self) -> Result<(), String> {
         if let Some(dull) = self.evidence.values().find(|e| e.bites == Some(false)) {
@@ -174,9 +196,7 @@ impl RunState {
         live.was_active |= state == Active;
         live.was_begun |= !matches!(state, Ordered | Journaled | Refused);
         live.ended_by_itself |= state == Reverted && report.cause == Some(RevertCause::HolderEnded);
-        for evidence in &report.evidence {
-            live.evidence.insert(evidence.what.clone(), evidence.clone());
-        }
+        live.learn(&report.evidence);
         self.record(Event::Changed {
             injection: name.to_owned(),
             node: node.to_owned(),

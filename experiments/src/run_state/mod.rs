@@ -36,10 +36,10 @@ use watch::Watch;
 pub mod bounds {
     /// For all agents to answer `Check`.
     pub const CHECK_US: u64 = 10_000_000;
-    /// From the order to `Active`.
-    pub const ACTIVE_US: u64 = 10_000_000;
+    /// From the order to `Active`. Long, because occupying a large memory takes its time; leases guard meanwhile.
+    pub const ACTIVE_US: u64 = 30_000_000;
     /// From the end of an injection's duration to a terminal state.
-    pub const END_US: u64 = 5_000_000;
+    pub const END_US: u64 = 10_000_000;
     /// For the steady state before anything is injected; longer where the probes need longer for their samples.
     pub const STEADY_US: u64 = 10_000_000;
     /// For the system to be whole again after the last revert; longer where the probes need longer for their samples.

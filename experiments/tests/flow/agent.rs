@@ -19,6 +19,8 @@ pub struct Manner {
     /// Takes an order and never gets it done.
     pub hangs: bool,
     pub bites: Option<bool>,
+    /// Instead of that: what is measured when it becomes active, and at the end.
+    pub evidence: Option<(Vec<Evidence>, Vec<Evidence>)>,
     pub unmet: Option<&'static str>,
     pub unconfirmed: bool,
     /// Holders end by themselves after so long.
@@ -34,6 +36,7 @@ impl Default for Manner {
             fails: false,
             hangs: false,
             bites: Some(true),
+            evidence: None,
             unmet: None,
             unconfirmed: false,
             holder_dies_after_us: None,
@@ -160,7 +163,8 @@ impl Agent {
                 (Reverting, _) => {
                     held.state = if manner.unconfirmed { RevertUnconfirmed } else { Reverted };
                     report.unmet = manner.unmet.map(str::to_owned);
-                    report.evidence = vec![evidence(manner.bites)];
+                    report.evidence =
+                        manner.evidence.as_ref().map_or_else(|| vec![evidence(manner.bites)], |(_, end)| end.clone());
                     report.cause = held.cause;
                 }
                 (_, Some((_, cause))) => {
@@ -182,7 +186,10 @@ impl Agent {
                     held.state = Active;
                     held.active_since_us = now_us;
                     held.next_us = u64::MAX;
-                    report.evidence = vec![evidence(manner.bites)];
+                    report.evidence = manner
+                        .evidence
+                        .as_ref()
+                        .map_or_else(|| vec![evidence(manner.bites)], |(active, _)| active.clone());
                 }
                 (_, None) => continue,
             }

@@ -83,6 +83,17 @@ fn the_next_fault_waits_until_the_system_is_whole_again() {
 }
 
 #[test]
+fn between_two_faults_the_probes_of_the_phase_during_must_be_good_again_too() {
+    let mut probe = checkout(json!({"success": ">= 90%"}));
+    probe["modes"] = json!(["during"]);
+    let steps = json!([fault(0, &["db1"], "5s", json!({})), fault(1, &["db2"], "5s", json!({}))]);
+    let mut world = World::new(plan(steps, json!({"steadyState": [probe]})));
+    world.system = Box::new(|seen| if (5_050 * MS..8 * S).contains(&seen.now_us) { bad() } else { ok(10) });
+    assert_eq!(world.go(), Verdict::Held, "{}", world.why());
+    assert!(world.injects()[1].0 > 8 * S);
+}
+
+#[test]
 fn a_system_that_stays_down_after_the_first_fault_gets_no_second_one() {
     let steps = json!([fault(0, &["db1"], "5s", json!({})), fault(1, &["db2"], "5s", json!({}))]);
     let mut world = World::new(plan(steps, json!({})));

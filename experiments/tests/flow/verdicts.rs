@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use squall_experiments::probe::{Judgement, Phase};
-use squall_experiments::run_event::{Event, InjectionState, Verdict};
+use squall_experiments::run_event::{Event, Evidence, InjectionState, Verdict};
 use squall_experiments::run_state::Input;
 use squall_experiments::wire::ToAgent;
 
@@ -169,6 +169,32 @@ fn a_fault_that_did_not_bite_proves_nothing() {
 }
 
 #[test]
+fn the_latest_evidence_counts_and_one_that_could_not_tell_takes_nothing_back() {
+    let evidence = |what: &str, bites| Evidence {
+        what: what.into(),
+        before: "a".into(),
+        after: "b".into(),
+        bites,
+        numbers: Default::default(),
+    };
+    let active_then_end = |active: Vec<Evidence>, end: Vec<Evidence>| {
+        let mut world = World::new(plan(json!([fault(0, &["db1"], "5s", json!({}))]), json!({})));
+        world.manner("db1").evidence = Some((active, end));
+        world.go()
+    };
+    let (yes, no, dunno) = (Some(true), Some(false), None);
+    // A program that shuts down in order is gone only at the end.
+    assert_eq!(active_then_end(vec![evidence("process 7", no)], vec![evidence("process 7", yes)]), Verdict::Held);
+    assert_eq!(active_then_end(vec![evidence("x", yes)], vec![evidence("x", no)]), Verdict::Inconclusive);
+    assert_eq!(active_then_end(vec![evidence("x", yes)], vec![evidence("x", dunno)]), Verdict::Held);
+    // Two effects that measure the same.
+    assert_eq!(active_then_end(vec![], vec![evidence("x", yes), evidence("x", dunno)]), Verdict::Held);
+    assert_eq!(active_then_end(vec![], vec![evidence("x", no), evidence("x", yes)]), Verdict::Inconclusive);
+    // What bites in one place and not in another is not what was planned.
+    assert_eq!(active_then_end(vec![evidence("x", yes)], vec![evidence("y", no)]), Verdict::Inconclusive);
+}
+
+#[test]
 fn a_holder_that_ends_early_proves_nothing() {
     let mut world = simple();
     world.manner("db1").holder_dies_after_us = Some(3 * S);
@@ -217,11 +243,11 @@ fn an_effect_that_cannot_be_applied_aborts() {
 
 #[test]
 fn an_order_that_never_becomes_active_aborts_and_is_taken_back() {
-    let mut world = simple();
+    let mut world = World::new(plan(json!([fault(0, &["db1"], "2m", json!({}))]), json!({})));
     world.manner("db1").hangs = true;
     assert_eq!(world.go(), Verdict::Aborted);
     assert!(world.became("r1/0.db1", InjectionState::Reverted).is_some());
-    assert!(world.why().contains("was not active 10.0s after its order"), "{}", world.why());
+    assert!(world.why().contains("was not active 30.0s after its order"), "{}", world.why());
 }
 
 #[test]
