@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use squall_experiments::api::Halted;
 use squall_experiments::run_event::{Event, RunEvent};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::client::{Client, escaped};
 use crate::exit::Failure;
+use crate::interrupts::Interrupts;
 use crate::progress::Progress;
 use crate::sse;
 
@@ -42,33 +42,13 @@ enum News {
     GaveUp(Failure),
 }
 
-/// SIGINT and SIGTERM, from now on.
-struct Interrupts {
-    int: Signal,
-    term: Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}"), ""));
-        Ok(Interrupts { int: listen(SignalKind::interrupt())?, term: listen(SignalKind::terminate())? })
-    }
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.int.recv() => {}
-            _ = self.term.recv() => {}
-        }
-    }
-}
-
 pub async fn follow(
     client: &Client,
     run: &str,
     progress: &mut dyn Progress,
     on: OnInterrupt,
+    interrupts: &mut Interrupts,
 ) -> Result<Ended, Failure> {
-    let mut interrupts = Interrupts::new()?;
     let (say, mut news) = mpsc::channel(256);
     let reader = tokio::spawn(read(client.clone(), run.to_owned(), say));
     let mut tick = tokio::time::interval(TICK);

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
+use crate::interrupts::Interrupts;
 use crate::{access, squalld};
 
 const START: Duration = Duration::from_secs(15);
@@ -92,7 +93,11 @@ impl Local {
     /// Lets it undo what is left and exit. Err: something may be left on this host.
     pub async fn stop(mut self) -> Result<(), Failure> {
         drop(self.stdin.take());
-        let ended = tokio::time::timeout(END, self.child.wait()).await;
+        let mut interrupts = Interrupts::new()?;
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(END, self.child.wait()) => Some(ended),
+            () = interrupts.next() => None,
+        };
         let dirty = |what: String| {
             Failure::new(
                 Exit::Dirty,
@@ -101,9 +106,12 @@ impl Local {
             )
         };
         let status = match ended {
-            Ok(Ok(status)) => status,
-            Ok(Err(error)) => return Err(dirty(format!("squalld cannot be waited for: {error}"))),
-            Err(_) => return Err(dirty(format!("squalld did not exit within {} s; it still undoes", END.as_secs()))),
+            None => return Err(dirty("stopped waiting for squalld, which still undoes".to_owned())),
+            Some(Ok(Ok(status))) => status,
+            Some(Ok(Err(error))) => return Err(dirty(format!("squalld cannot be waited for: {error}"))),
+            Some(Err(_)) => {
+                return Err(dirty(format!("squalld did not exit within {} s; it still undoes", END.as_secs())));
+            }
         };
         let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.reader).await;
         if status.success() { Ok(()) } else { Err(dirty(format!("squalld ended with {status}"))) }
@@ -133,6 +141,17 @@ impl Coordinator {
         match self {
             Coordinator::Usual(client) => client,
             Coordinator::Own(local) => &local.client,
+        }
+    }
+    /// Ends only if a squalld of our own does, which it should not before it is told to.
+    pub async fn died(&mut self) -> Failure {
+        match self {
+            Coordinator::Usual(_) => std::future::pending().await,
+            Coordinator::Own(local) => {
+                let how = local.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+                let hint = "its guard undoes what was active; `squall sweep` does it again and says what it found";
+                Failure::new(Exit::Dirty, format!("squalld ended in the middle of the run ({how})"), hint)
+            }
         }
     }
     pub async fn stop(self) -> Result<(), Failure> {

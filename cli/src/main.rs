@@ -6,6 +6,7 @@ mod client;
 mod exit;
 mod experiment_file;
 mod follow;
+mod interrupts;
 mod local;
 mod paint;
 mod progress;

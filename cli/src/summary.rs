@@ -50,7 +50,7 @@ pub fn json(report: &Report) {
 }
 
 pub fn text(report: &Report) {
-    let (word, sentence) = report.verdict.map_or(("Running", "The run has not ended."), words::verdict);
+    let word = report.verdict.map_or("Running", |verdict| words::verdict(verdict).0);
     let style = paint::of_verdict(report.verdict);
     paint::say("");
     paint::say(format!(
@@ -59,9 +59,8 @@ pub fn text(report: &Report) {
         painted(paint::BOLD, &words::printable(&report.hypothesis))
     ));
     let indent = " ".repeat(word.len() + 2);
-    paint::say(format!("{indent}{sentence}"));
-    for why in report.why.lines().filter(|why| !sentence.contains(why)) {
-        paint::say(format!("{indent}{}", words::printable(why)));
+    for sentence in report.sentences() {
+        paint::say(format!("{indent}{}", words::printable(sentence)));
     }
     let names = report.probes.iter().map(|probe| probe.name.chars().count());
     let width = names.chain(report.injections.iter().map(|row| label(row).chars().count())).max().unwrap_or(0);

@@ -25,7 +25,7 @@ impl Live {
     pub fn new() -> Self {
         let display = MultiProgress::new();
         let style =
-            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let head = display.add(ProgressBar::new_spinner().with_style(style.tick_strings(&["|", "/", "-", "\\", " "])));
         Live { board: Board::default(), heard: Instant::now(), display, head, probes: vec![], injections: vec![] }
     }
@@ -83,7 +83,7 @@ fn show(display: &MultiProgress, bars: &mut Vec<ProgressBar>, lines: Vec<String>
         }
     }
     while bars.len() < lines.len() {
-        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         bars.push(display.add(ProgressBar::new_spinner().with_style(style)));
     }
     for (bar, line) in bars.iter().zip(lines) {
@@ -125,5 +125,11 @@ impl Progress for Live {
         self.head.disable_steady_tick();
         // A last redraw of a display that is gone would leave half a line.
         self.display.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.close();
     }
 }

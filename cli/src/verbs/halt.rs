@@ -6,6 +6,7 @@ use crate::args::{Global, Output};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::follow::{Ended, OnInterrupt, follow, halt};
+use crate::interrupts::Interrupts;
 use crate::paint;
 use crate::progress::Progress;
 use squall_experiments::report::{Report, words};
@@ -44,6 +45,7 @@ impl Progress for Silent {
 impl Halt {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let client = Client::of(global)?;
+        let mut interrupts = Interrupts::new()?;
         let runs = halt(&client, self.which.run.as_deref().filter(|_| !self.which.all)).await?.runs;
         let text = global.output == Output::Text;
         if text && runs.is_empty() {
@@ -58,7 +60,7 @@ impl Halt {
                 }
                 continue;
             }
-            match follow(&client, run, &mut Silent, OnInterrupt::Leave).await? {
+            match follow(&client, run, &mut Silent, OnInterrupt::Leave, &mut interrupts).await? {
                 Ended::Finished(events) => {
                     let report = Report::of(run, &events);
                     if report.verdict.is_none_or(|verdict| verdict == Verdict::Dirty) {

@@ -6,6 +6,7 @@ use crate::args::Global;
 use crate::client::{Client, escaped};
 use crate::exit::{Exit, Failure};
 use crate::follow::OnInterrupt;
+use crate::interrupts::Interrupts;
 use crate::report_files::ReportFiles;
 
 #[derive(clap::Args)]
@@ -24,8 +25,9 @@ impl Rerun {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         self.files.check()?;
         let client = Client::of(global)?;
+        let mut interrupts = Interrupts::new()?;
         let path = format!("/v1/runs/{}/rerun", escaped(&self.run));
         let created: Created = client.post(&path, &Body { same_targets: self.same_targets }).await?;
-        super::run::to_its_end(&client, &created.run, &self.files, global, OnInterrupt::Halt).await
+        super::run::to_its_end(&client, &created.run, &self.files, global, OnInterrupt::Halt, &mut interrupts).await
     }
 }

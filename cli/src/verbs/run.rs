@@ -9,6 +9,7 @@ use crate::args::{Global, Output};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::follow::{Ended, OnInterrupt, follow};
+use crate::interrupts::Interrupts;
 use crate::local::Coordinator;
 use crate::report_files::ReportFiles;
 use crate::{paint, progress, summary};
@@ -34,8 +35,12 @@ impl Run {
         let submit = super::plan::submit(&self.file, self.seed)?;
         self.files.check()?;
         super::wait(async {
-            let coordinator = Coordinator::get(self.local, global).await?;
-            let ended = submitted(coordinator.client(), &submit, &self.files, global).await;
+            let mut coordinator = Coordinator::get(self.local, global).await?;
+            let client = coordinator.client().clone();
+            let ended = tokio::select! {
+                ended = submitted(&client, &submit, &self.files, global) => ended,
+                failure = coordinator.died() => Err(failure),
+            };
             // Whatever happened: ours is told to undo and to exit, and what it left outranks every verdict.
             match (coordinator.stop().await, ended) {
                 (Ok(()), ended) => ended,
@@ -51,8 +56,10 @@ impl Run {
 }
 
 async fn submitted(client: &Client, submit: &Submit, files: &ReportFiles, global: &Global) -> Result<Exit, Failure> {
+    // From before the submit: a Ctrl-C that comes too early for the run's id halts it as soon as the id is known.
+    let mut interrupts = Interrupts::new()?;
     let created: Created = client.post("/v1/runs", submit).await?;
-    to_its_end(client, &created.run, files, global, OnInterrupt::Halt).await
+    to_its_end(client, &created.run, files, global, OnInterrupt::Halt, &mut interrupts).await
 }
 
 /// Follows the run and says how it ended.
@@ -62,9 +69,10 @@ pub async fn to_its_end(
     files: &ReportFiles,
     global: &Global,
     on: OnInterrupt,
+    interrupts: &mut Interrupts,
 ) -> Result<Exit, Failure> {
     let mut progress = progress::of(global.output);
-    let events = match follow(client, run, &mut *progress, on).await? {
+    let events = match follow(client, run, &mut *progress, on, interrupts).await? {
         Ended::Finished(events) => events,
         // Without us nobody has seen that everything is undone.
         Ended::Left => return Ok(if on == OnInterrupt::Halt { Exit::Dirty } else { Exit::Inconclusive }),

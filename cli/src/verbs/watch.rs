@@ -6,6 +6,7 @@ use crate::args::Global;
 use crate::client::{Client, escaped};
 use crate::exit::{Exit, Failure};
 use crate::follow::OnInterrupt;
+use crate::interrupts::Interrupts;
 use crate::report_files::ReportFiles;
 
 #[derive(clap::Args)]
@@ -21,8 +22,9 @@ impl Watch {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         self.files.check()?;
         let client = Client::of(global)?;
+        let mut interrupts = Interrupts::new()?;
         let run = find(&client, &self.run).await?.run;
-        super::run::to_its_end(&client, &run, &self.files, global, OnInterrupt::Leave).await
+        super::run::to_its_end(&client, &run, &self.files, global, OnInterrupt::Leave, &mut interrupts).await
     }
 }
 

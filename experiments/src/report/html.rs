@@ -60,10 +60,9 @@ fn section<T>(out: &mut String, title: &str, items: impl Iterator<Item = T>, wri
     out.push_str("</section>");
 }
 
-/// Word, sentence, tone of colour, sign.
-fn verdict_of(report: &Report) -> (&'static str, &'static str, &'static str, &'static str) {
-    let Some(verdict) = report.verdict else { return ("Running", "The run has not ended.", "plain", DOTS) };
-    let (word, sentence) = words::verdict(verdict);
+/// Word, tone of colour, sign.
+fn verdict_of(report: &Report) -> (&'static str, &'static str, &'static str) {
+    let Some(verdict) = report.verdict else { return ("Running", "plain", DOTS) };
     let (tone, sign) = match verdict {
         Verdict::Held => ("good", CHECK),
         Verdict::Refuted => ("wrong", CROSS),
@@ -72,7 +71,7 @@ fn verdict_of(report: &Report) -> (&'static str, &'static str, &'static str, &'s
         Verdict::Dirty => ("grave", BANG),
         Verdict::Inconclusive => ("plain", QUESTION),
     };
-    (word, sentence, tone, sign)
+    (words::verdict(verdict).0, tone, sign)
 }
 
 // Signs on a disc of 24 x 24.
@@ -96,7 +95,7 @@ fn mark(tone: &str, path: &str, word: &str) -> String {
 }
 
 fn header(out: &mut String, report: &Report) {
-    let (word, sentence, tone, path) = verdict_of(report);
+    let (word, tone, path) = verdict_of(report);
     let _ = write!(
         out,
         "<header><div class=\"top\"><span><b>Squall</b> report</span><span>{} \u{b7} {}</span></div>\
@@ -106,14 +105,8 @@ fn header(out: &mut String, report: &Report) {
         sign(30, path),
         escape(&report.hypothesis)
     );
-    let mut whys = vec![sentence.to_owned()];
-    for why in std::iter::once(&report.why).chain(&report.refusals).chain(&report.aborted) {
-        if !why.is_empty() && !whys.iter().any(|said| said.contains(why.as_str())) {
-            whys.push(why.clone());
-        }
-    }
-    for why in whys {
-        let _ = write!(out, "<p class=\"why\">{}</p>", escape(&why));
+    for sentence in report.sentences() {
+        let _ = write!(out, "<p class=\"why\">{}</p>", escape(sentence));
     }
     numbers(out, report);
     out.push_str("<dl class=\"facts\">");

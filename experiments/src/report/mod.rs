@@ -180,6 +180,24 @@ impl Report {
         junit::suite(self)
     }
 
+    /// The verdict's sentence and every reason, each thing said once.
+    pub fn sentences(&self) -> Vec<&str> {
+        let sentence = self.verdict.map_or("The run has not ended.", |verdict| words::verdict(verdict).1);
+        let mut said: Vec<&str> = Vec::new();
+        let all = std::iter::once(sentence).chain(self.why.lines());
+        for text in all.chain(self.refusals.iter().chain(&self.aborted).map(String::as_str)) {
+            let plain = |text: &str| text.trim().trim_end_matches('.').to_lowercase();
+            let new = plain(text);
+            if new.is_empty() || said.iter().any(|before| plain(before).contains(&new)) {
+                continue;
+            }
+            // What says more takes the place of what says less.
+            said.retain(|before| !new.contains(&plain(before)));
+            said.push(text);
+        }
+        said
+    }
+
     /// How a probe ended its phase; None if it was not judged in it.
     pub fn judgement(&self, probe: &str, phase: Phase) -> Option<Judgement> {
         self.probes.iter().find(|p| p.name == probe)?.phase(phase)?.judgement

@@ -24,7 +24,7 @@ impl Tape {
         self.events.push(RunEvent { seq, at_us, wall_ms, event });
     }
 
-    fn changed(&mut self, at_us: u64, node: &str, key: &str, state: InjectionState, report: InjectionReport) {
+    pub fn changed(&mut self, at_us: u64, node: &str, key: &str, state: InjectionState, report: InjectionReport) {
         let injection = format!("{RUN}/{key}");
         self.say(at_us, Event::Changed { injection, node: node.to_owned(), state, report });
     }

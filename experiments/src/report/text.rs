@@ -22,15 +22,10 @@ pub(super) fn page(report: &Report) -> String {
 }
 
 fn head(out: &mut String, report: &Report) {
-    let (word, sentence) = report.verdict.map_or(("Running", "The run has not ended."), words::verdict);
+    let word = report.verdict.map_or("Running", |verdict| words::verdict(verdict).0);
     let _ = writeln!(out, "{}  {}", word.to_uppercase(), report.hypothesis);
-    let _ = writeln!(out, "{sentence}");
-    let mut said = vec![sentence];
-    for why in std::iter::once(&report.why).chain(&report.refusals).chain(&report.aborted) {
-        if !why.is_empty() && !said.iter().any(|before| before.contains(why.as_str())) {
-            let _ = writeln!(out, "{why}");
-            said.push(why);
-        }
+    for sentence in report.sentences() {
+        let _ = writeln!(out, "{sentence}");
     }
     out.push('\n');
     let exit = report.exit_code.map_or_else(|| "none yet".to_owned(), |code| code.to_string());

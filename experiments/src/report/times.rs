@@ -238,3 +238,61 @@ fn unplanned() -> PlannedFault {
         links: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{self, RUN, Tape};
+    use super::*;
+    use InjectionState::{Active, RevertUnconfirmed, Reverted};
+
+    fn tape() -> Tape {
+        let mut tape = Tape { events: Vec::new() };
+        tape.say(0, Event::Submitted { by: "ana".into(), plan: Box::new(sample::plan()) });
+        tape
+    }
+
+    fn ordered(key: &str, node: &str) -> Event {
+        Event::Ordered { injection: format!("{RUN}/{key}"), node: node.into() }
+    }
+
+    #[test]
+    fn breach_halt_and_revert_are_told_for_each_node_by_itself() {
+        let rows = injections(RUN, &sample::refuted());
+        let cut = rows.iter().find(|row| row.key == "1.db1").expect("the partition");
+        assert_eq!(cut.delays.order_to_active_us, Some(6_700));
+        assert_eq!(cut.delays.breach_to_halt_us, Some(1_500));
+        assert_eq!(cut.delays.halt_to_reverted_us, Some(86_100));
+        assert_eq!((cut.cause, cut.bites), (Some(RevertCause::Ordered), Some(true)));
+        let kill = rows.iter().find(|row| row.key == "0.db3").expect("the kill");
+        assert_eq!(kill.at.breach_us, None, "it had ended before the breach");
+    }
+
+    #[test]
+    fn each_pulse_is_a_row_and_a_longer_name_is_another_node() {
+        let mut tape = tape();
+        for (at, name, node) in
+            [(1, "1.db1", "db1"), (2, "1.db1.2", "db1"), (3, "1.db1#3", "db1"), (4, "1.db10", "db10")]
+        {
+            tape.say(at, ordered(name, node));
+        }
+        let rows = injections(RUN, &tape.events);
+        let keys: Vec<(&str, &str)> = rows.iter().map(|row| (row.injection.as_str(), row.key.as_str())).collect();
+        let expected =
+            [("0.db3", "0.db3"), ("1.db1", "1.db1"), ("1.db1.2", "1.db1"), ("1.db1#3", "1.db1"), ("1.db10", "1.db10")];
+        assert_eq!(keys, expected);
+        assert_eq!(rows[0].state, None, "never ordered, but in the plan");
+        assert!(rows[4].effects.is_empty(), "not in the plan, but it happened");
+    }
+
+    #[test]
+    fn a_revert_that_is_not_confirmed_has_no_end_until_it_is() {
+        let mut tape = tape();
+        tape.say(0, ordered("1.db1", "db1"));
+        tape.changed(10, "db1", "1.db1", Active, InjectionReport::default());
+        tape.changed(20, "db1", "1.db1", RevertUnconfirmed, InjectionReport::default());
+        let row = |tape: &Tape| injections(RUN, &tape.events).remove(1);
+        assert!(row(&tape).is_dirty() && row(&tape).delays.active_us.is_none());
+        tape.changed(500, "db1", "1.db1", Reverted, InjectionReport::default());
+        assert_eq!((row(&tape).is_dirty(), row(&tape).delays.active_us), (false, Some(490)));
+    }
+}
