@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod clock;
 pub mod coordinator;
+pub mod dev;
 pub mod guard;
 pub mod process_life;
 pub mod program;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use squalld::agent::role::{self as agent_role, AgentArgs};
 use squalld::coordinator::role as coordinator_role;
+use squalld::dev::{DevArgs, dev};
 
 #[derive(Parser)]
 #[command(name = "squalld", version, about = "Squall's daemon: makes failures happen on this host, and undoes them")]
@@ -20,6 +21,8 @@ enum Role {
     Coordinator(coordinator_role::CoordinatorArgs),
     /// Make the certificate with which a node's agent dials its coordinator.
     Enroll(coordinator_role::EnrollArgs),
+    /// Coordinator and agent in one process, for a first try.
+    Dev(DevArgs),
     /// Execute a coordinator's orders on this host, within its policy.
     Agent(AgentArgs),
     /// Undo what a dead agent left here, and look that nothing of Squall is on this host (exit code 5: something is).
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
     match Args::parse().role {
         Role::Coordinator(args) => done(coordinator_role::coordinator(args)),
         Role::Enroll(args) => done(coordinator_role::enroll(&args)),
+        Role::Dev(args) => dev(args, known_faults()).unwrap_or_else(|error| done(Err(error))),
         Role::Agent(args) => done(agent_role::agent(args, known_faults())),
         Role::Sweep { state_dir } => agent_role::sweep(&state_dir).unwrap_or_else(|error| done(Err(error))),
         Role::Guard { state_dir } => done(squalld::guard::run(&state_dir)),

@@ -36,7 +36,8 @@ pub struct AgentArgs {
     zone: Option<String>,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+/// For arguments.
+pub fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("expected KEY=VALUE like role=database, found `{text}`")),

@@ -155,13 +155,26 @@ pub fn enroll(data_dir: &Path, node: &str, out: &Path) -> anyhow::Result<[PathBu
     if !data_dir.join("ca.key").exists() {
         bail!("{} has no certificate authority: start `squalld coordinator --data-dir` there once", data_dir.display());
     }
-    let identity = Authority::open(data_dir)?.enroll(node)?;
+    write_node(out, &Authority::open(data_dir)?.enroll(node)?)
+}
+
+/// Writes `ca.pem`, `node.pem` and `node.key` (0600) into a directory, made if missing.
+///
+/// # Errors
+/// One of them cannot be written.
+pub fn write_node(out: &Path, identity: &NodeIdentity) -> anyhow::Result<[PathBuf; 3]> {
     private_dir(out)?;
     let paths = [out.join("ca.pem"), out.join("node.pem"), out.join("node.key")];
     for (path, text) in paths.iter().zip([&identity.ca, &identity.certificate, &identity.key]) {
         write_private(path, text.as_bytes())?;
     }
     Ok(paths)
+}
+
+/// Makes a directory (0700) that was not there.
+pub fn new_private_dir(path: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the directory {}", path.display()))
 }
 
 /// Makes a directory (0700) unless it is there.

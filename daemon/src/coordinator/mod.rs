@@ -133,6 +133,15 @@ impl Running {
         self.authority.enroll(node)
     }
 
+    /// For an agent on this host: its own loopback also where the port is on every interface.
+    pub fn loopback_url(&self) -> String {
+        if self.address.ip().is_unspecified() {
+            format!("https://127.0.0.1:{}", self.address.port())
+        } else {
+            format!("https://{}", self.address)
+        }
+    }
+
     /// Returns once the node's agent is connected.
     pub async fn wait_connected(&self, node: &str) {
         self.coordinator.hub.wait_connected(node).await;
@@ -155,6 +164,7 @@ impl Running {
 
     /// As a SIGKILL would end it: nothing is halted, nothing is said. For tests of what comes after.
     pub fn kill(self) {
+        self.coordinator.runs.kill();
         self.serving.abort();
         self.listening_late.abort();
     }

@@ -5,31 +5,53 @@ use axum::extract::Query;
 use axum::http::header;
 use axum::response::Redirect;
 use axum::routing::get;
+use reqwest::Method;
 use serde_json::{Value, json};
 use squall_experiments::probe::{Outcome, Sample};
 use squall_experiments::run_event::{Event, Verdict};
 
 use crate::world::{Shop, World, experiment, serve, within};
 
-/// Samples of one probe in a short run, and the run's verdict.
-async fn sampled(world: &World, shop: &Shop, probe: Value) -> (Verdict, Vec<Sample>) {
-    let mut experiment = experiment(shop, "100ms");
-    let mut probe = probe;
-    probe["name"] = json!("it");
-    probe["every"] = json!("20ms");
-    experiment["steadyState"] = json!([probe]);
-    let run = world.submit(&experiment).await;
-    let events = world.events_to_the_end(&run).await;
-    let mut verdict = None;
-    let mut samples = Vec::new();
-    for event in events {
-        match event.event {
-            Event::Sampled { sample, .. } => samples.push(sample),
-            Event::Finished { verdict: last, .. } => verdict = Some(last),
-            _ => {}
+/// The first samples of one probe, in a run that is then halted.
+async fn samples(world: &World, shop: &Shop, probe: Value) -> Vec<Sample> {
+    let run = world.submit(&watching(shop, probe)).await;
+    let mut stream = world.request(Method::GET, &format!("/v1/runs/{run}/stream")).send().await.unwrap();
+    let mut text = String::new();
+    while text.matches("\"sampled\"").count() < 3 {
+        match within(stream.chunk()).await.unwrap() {
+            Some(chunk) => text.push_str(&String::from_utf8_lossy(&chunk)),
+            None => break,
         }
     }
-    (verdict.unwrap(), samples)
+    world.post(&format!("/v1/runs/{run}/halt"), &json!({})).await;
+    let events = world.events_to_the_end(&run).await;
+    events
+        .into_iter()
+        .filter_map(|event| match event.event {
+            Event::Sampled { sample, .. } => Some(sample),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A run over this probe to its end: its verdict and samples.
+async fn judged(world: &World, shop: &Shop, probe: Value) -> (Verdict, Vec<Sample>) {
+    let run = world.submit(&watching(shop, probe)).await;
+    let verdict = world.verdict(&run).await.0;
+    let events = world.events_to_the_end(&run).await;
+    let samples = events.into_iter().filter_map(|event| match event.event {
+        Event::Sampled { sample, .. } => Some(sample),
+        _ => None,
+    });
+    (verdict, samples.collect())
+}
+
+fn watching(shop: &Shop, mut probe: Value) -> Value {
+    probe["name"] = json!("it");
+    probe["every"] = json!("20ms");
+    let mut experiment = experiment(shop, "100ms");
+    experiment["steadyState"] = json!([probe]);
+    experiment
 }
 
 fn all(samples: &[Sample], outcome: Outcome) -> bool {
@@ -40,19 +62,17 @@ fn all(samples: &[Sample], outcome: Outcome) -> bool {
 async fn http_measures_status_and_body_and_follows_no_redirect() {
     let (world, shop) = (World::new().await, Shop::open().await);
     let _web = world.agent("web1", 1).await;
-    let (verdict, samples) =
-        sampled(&world, &shop, json!({"http": {"url": shop.url(), "expect": {"status": 200, "contains": "goods"}}}))
+    let (verdict, found) =
+        judged(&world, &shop, json!({"http": {"url": shop.url(), "expect": {"status": 200, "contains": "goods"}}}))
             .await;
-    assert!(all(&samples, Outcome::Ok) && samples.iter().all(|sample| sample.latency_us > 0), "{samples:?}");
+    assert!(all(&found, Outcome::Ok) && found.iter().all(|sample| sample.latency_us > 0), "{found:?}");
     assert_eq!(verdict, Verdict::Held);
-    let (verdict, samples) =
-        sampled(&world, &shop, json!({"http": {"url": shop.url(), "expect": {"contains": "x"}}})).await;
-    assert!(all(&samples, Outcome::Bad) && samples[0].detail.contains("lacks `x`"), "{samples:?}");
-    assert_eq!(verdict, Verdict::Inconclusive);
+    let found = samples(&world, &shop, json!({"http": {"url": shop.url(), "expect": {"contains": "x"}}})).await;
+    assert!(all(&found, Outcome::Bad) && found[0].detail.contains("lacks `x`"), "{found:?}");
     let target = shop.url();
     let elsewhere = serve(Router::new().route("/", get(async move || Redirect::temporary(&target)))).await;
-    let (_, samples) = sampled(&world, &shop, json!({"http": {"url": format!("http://{elsewhere}/")}})).await;
-    assert!(all(&samples, Outcome::Bad) && samples[0].detail.contains("307"), "{samples:?}");
+    let found = samples(&world, &shop, json!({"http": {"url": format!("http://{elsewhere}/")}})).await;
+    assert!(all(&found, Outcome::Bad) && found[0].detail.contains("307"), "{found:?}");
 }
 
 #[tokio::test]
@@ -60,13 +80,12 @@ async fn http_that_is_refused_is_bad_and_http_that_cannot_be_asked_is_unknown() 
     let (world, shop) = (World::new().await, Shop::open().await);
     let _web = world.agent("web1", 1).await;
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let (_, samples) = sampled(&world, &shop, json!({"http": {"url": format!("http://{closed}/")}})).await;
-    assert!(all(&samples, Outcome::Bad), "{samples:?}");
+    let found = samples(&world, &shop, json!({"http": {"url": format!("http://{closed}/")}})).await;
+    assert!(all(&found, Outcome::Bad), "{found:?}");
     let metadata =
         json!({"http": {"url": "http://169.254.169.254/latest/meta-data"}, "tolerance": {"staleAfter": "100ms"}});
-    let (verdict, samples) = sampled(&world, &shop, metadata).await;
-    assert_ne!(verdict, Verdict::Held);
-    assert!(all(&samples, Outcome::Unknown) && samples[0].detail.contains("metadata"), "{samples:?}");
+    let found = samples(&world, &shop, metadata).await;
+    assert!(all(&found, Outcome::Unknown) && found[0].detail.contains("metadata"), "{found:?}");
 }
 
 #[tokio::test]
@@ -75,9 +94,9 @@ async fn a_slow_answer_is_bad_and_its_missed_starts_are_counted() {
     let _web = world.agent("web1", 1).await;
     let slow = serve(Router::new().route("/", get(async || tokio::time::sleep(Duration::from_secs(60)).await))).await;
     let probe = json!({"http": {"url": format!("http://{slow}/"), "timeout": "110ms"}});
-    let (_, samples) = sampled(&world, &shop, probe).await;
-    assert!(all(&samples, Outcome::Bad) && samples[0].detail.contains("no answer within 110ms"), "{samples:?}");
-    assert!(samples[0].detail.contains("skipped"), "{samples:?}");
+    let found = samples(&world, &shop, probe).await;
+    assert!(all(&found, Outcome::Bad) && found[0].detail.contains("no answer within 110ms"), "{found:?}");
+    assert!(found[0].detail.contains("skipped"), "{found:?}");
 }
 
 #[tokio::test]
@@ -88,14 +107,13 @@ async fn process_counts_on_the_nodes_of_its_selector() {
     web1.manner(|manner| manner.count = Ok(3));
     let probe =
         json!({"process": {"nodes": {"role": "web"}, "processes": {"name": "nginx"}}, "tolerance": {"value": ">= 4"}});
-    let (verdict, samples) = sampled(&world, &shop, probe).await;
-    assert!(samples.iter().all(|sample| sample.value == Some(4.0)), "{samples:?}");
+    let (verdict, found) = judged(&world, &shop, probe).await;
+    assert!(found.iter().all(|sample| sample.value == Some(4.0)), "{found:?}");
     assert_eq!(verdict, Verdict::Held);
     web1.manner(|manner| manner.count = Err("cannot read /proc".into()));
     let probe = json!({"process": {"processes": {"name": "nginx"}}, "tolerance": {"staleAfter": "100ms"}});
-    let (verdict, samples) = sampled(&world, &shop, probe).await;
-    assert!(all(&samples, Outcome::Unknown) && samples[0].detail.contains("web1: cannot read /proc"), "{samples:?}");
-    assert_ne!(verdict, Verdict::Held);
+    let found = samples(&world, &shop, probe).await;
+    assert!(all(&found, Outcome::Unknown) && found[0].detail.contains("web1: cannot read /proc"), "{found:?}");
 }
 
 #[tokio::test]
@@ -107,8 +125,8 @@ async fn command_runs_what_the_configuration_names() {
     let shop = Shop::open().await;
     let _web = world.agent("web1", 1).await;
     let probe = json!({"command": {"name": "lag", "value": true}, "tolerance": {"value": "< 1"}});
-    let (verdict, samples) = sampled(&world, &shop, probe).await;
-    assert!(samples.iter().all(|sample| sample.value == Some(0.5)), "{samples:?}");
+    let (verdict, found) = judged(&world, &shop, probe).await;
+    assert!(found.iter().all(|sample| sample.value == Some(0.5)), "{found:?}");
     assert_eq!(verdict, Verdict::Held);
 }
 
@@ -126,11 +144,11 @@ async fn prometheus_asks_for_one_number() {
     let server = serve(Router::new().route("/prom/api/v1/query", get(answer))).await;
     let url = format!("http://{server}/prom/");
     let probe = json!({"prometheus": {"url": url, "query": "lag"}, "tolerance": {"value": "< 1"}});
-    let (verdict, samples) = within(sampled(&world, &shop, probe)).await;
-    assert!(samples.iter().all(|sample| sample.value == Some(0.25)), "{samples:?}");
+    let (verdict, found) = within(judged(&world, &shop, probe)).await;
+    assert!(found.iter().all(|sample| sample.value == Some(0.25)), "{found:?}");
     assert_eq!(verdict, Verdict::Held);
     let probe =
         json!({"prometheus": {"url": url, "query": "absent"}, "tolerance": {"value": "< 1", "staleAfter": "100ms"}});
-    let (_, samples) = sampled(&world, &shop, probe).await;
-    assert!(all(&samples, Outcome::Unknown) && samples[0].detail.contains("no data"), "{samples:?}");
+    let found = samples(&world, &shop, probe).await;
+    assert!(all(&found, Outcome::Unknown) && found[0].detail.contains("no data"), "{found:?}");
 }

@@ -15,7 +15,8 @@ use squall_experiments::run_event::{Event, Verdict};
 use squall_experiments::run_state::{Input, Output, RunState, Settings};
 use squall_experiments::wire::{Checked, Order, ToAgent};
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::hub::{Hub, Late};
 use super::probes::{Prober, Tools};
@@ -35,6 +36,7 @@ pub struct Runs {
     store: Store,
     tools: Arc<Tools>,
     tasks: TaskTracker,
+    killed: CancellationToken,
     inner: Mutex<Inner>,
 }
 
@@ -70,7 +72,8 @@ pub enum NotStarted {
 impl Runs {
     /// Takes up what an earlier coordinator left: its exposures stay held, its active runs are ended honestly.
     pub fn open(hub: Arc<Hub>, store: Store, tools: Arc<Tools>) -> anyhow::Result<Arc<Self>> {
-        let runs = Arc::new(Runs { hub, store, tools, tasks: TaskTracker::new(), inner: Mutex::new(Inner::default()) });
+        let (tasks, killed, inner) = (TaskTracker::new(), CancellationToken::new(), Mutex::default());
+        let runs = Arc::new(Runs { hub, store, tools, tasks, killed, inner });
         for exposure in runs.store.held()? {
             let events = log::parse(&runs.store.events(&exposure.run, 0)?)?;
             let unconfirmed = if exposure.dirty { open_injections(&events) } else { BTreeMap::new() };
@@ -135,8 +138,9 @@ impl Runs {
         let (hub, store) = (self.hub.clone(), self.store.clone());
         let task = RunTask { state, log: log.clone(), hub, store, prober, inputs, halts: halts_heard };
         let runs = self.clone();
-        self.tasks.spawn(async move {
-            match tokio::spawn(task.run(admission)).await {
+        self.spawn(async move {
+            // A task of its own, so that a panic in it ends in an honest end of the run.
+            match AbortOnDropHandle::new(tokio::spawn(task.run(admission))).await {
                 Ok(ended) => runs.ended(&summary.run, &log, ended),
                 Err(error) => {
                     tracing::error!(run = summary.run, %error, "the task of a run died");
@@ -190,11 +194,21 @@ impl Runs {
             patience: self.hub.lease * 2,
         };
         let runs = self.clone();
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let ended = interrupted.run().await;
             runs.ended(&run, &log, ended);
         });
         Ok(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let killed = self.killed.clone();
+        self.tasks.spawn(async move { killed.run_until_cancelled(task).await });
+    }
+
+    /// Ends every task where it is.
+    pub fn kill(&self) {
+        self.killed.cancel();
     }
 
     fn ended(&self, run: &str, log: &RunLog, ended: Ended) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 use squall_experiments::admission::Exposure;
 use squall_experiments::api::RunSummary;
 use squall_experiments::run_event::Verdict;
@@ -85,7 +85,13 @@ fn commit(connection: &mut Connection, pending: &mut VecDeque<Write>) -> rusqlit
     }
     let transaction = connection.transaction()?;
     for write in pending.iter() {
-        execute(&transaction, write)?;
+        match execute(&transaction, write) {
+            // Can never succeed (it is there already): it must not keep the others from the disk.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                tracing::error!(%error, "a write that contradicts the store is left out");
+            }
+            done => done?,
+        }
     }
     transaction.commit()?;
     pending.clear();
