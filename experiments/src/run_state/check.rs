@@ -52,17 +52,16 @@ impl RunState {
     }
 
     pub(super) fn checking_turn(&mut self, until_us: u64) -> bool {
-        let silent: BTreeSet<&str> = self.checks.pending.iter().map(|(_, node)| node.as_str()).collect();
-        let late = self.now_us >= until_us;
-        if !silent.is_empty() && !late {
+        if !self.checks.pending.is_empty() && self.now_us < until_us {
             return false;
         }
+        let silent: BTreeSet<&str> = self.checks.pending.iter().map(|(_, node)| node.as_str()).collect();
         let silent = Vec::from_iter(silent).join(", ");
         // A refusal is an answer for the whole run, even if others are silent.
         let reasons = std::mem::take(&mut self.checks.refusals);
         if !reasons.is_empty() {
             self.refuse(reasons);
-        } else if late && !silent.is_empty() {
+        } else if !silent.is_empty() {
             self.abort(Verdict::Aborted, format!("no answer to the check of the orders from {silent}"));
         } else {
             self.enter(Phase::Before, |probe| probe.modes.contains(&Phase::Before));
