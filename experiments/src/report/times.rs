@@ -125,13 +125,15 @@ impl InjectionRow {
     }
 
     fn conclude(&mut self) {
-        let judged = if self.evidence_at_end.iter().any(|evidence| evidence.bites.is_some()) {
-            &self.evidence_at_end
-        } else {
-            &self.evidence
+        // As the verdict judges it: of each thing measured the latest answer counts, and one that did not take effect is enough.
+        let answered = |evidence: &[Evidence], what: &str| {
+            let answers = || evidence.iter().filter(|e| e.what == what).filter_map(|e| e.bites);
+            answers().min()
         };
-        let answers: Vec<bool> = judged.iter().filter_map(|evidence| evidence.bites).collect();
-        self.bites = (!answers.is_empty()).then(|| answers.iter().all(|bites| *bites));
+        let all = self.evidence.iter().chain(&self.evidence_at_end);
+        self.bites = all
+            .filter_map(|e| answered(&self.evidence_at_end, &e.what).or_else(|| answered(&self.evidence, &e.what)))
+            .min();
         let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
         let Moments { ordered_us, active_us, breach_us, halt_sent_us, ended_us, .. } = self.at;
         let reverted = ended_us.filter(|_| self.state.is_some_and(InjectionState::is_clean));
@@ -282,6 +284,29 @@ mod tests {
         assert_eq!(keys, expected);
         assert_eq!(rows[0].state, None, "never ordered, but in the plan");
         assert!(rows[4].effects.is_empty(), "not in the plan, but it happened");
+    }
+
+    #[test]
+    fn of_each_thing_measured_the_latest_answer_counts() {
+        let evidence = |what: &str, bites| Evidence {
+            what: what.into(),
+            before: String::new(),
+            after: String::new(),
+            bites,
+            numbers: Default::default(),
+        };
+        let judged = |start: &[(&str, Option<bool>)], end: &[(&str, Option<bool>)]| {
+            let mut row = injections(RUN, &tape().events).remove(0);
+            row.evidence = start.iter().map(|(what, bites)| evidence(what, *bites)).collect();
+            row.evidence_at_end = end.iter().map(|(what, bites)| evidence(what, *bites)).collect();
+            row.conclude();
+            row.bites
+        };
+        assert_eq!(judged(&[("a", Some(false))], &[("a", Some(true))]), Some(true));
+        assert_eq!(judged(&[("a", Some(true))], &[("a", None)]), Some(true));
+        assert_eq!(judged(&[("a", Some(false))], &[("b", Some(true))]), Some(false));
+        assert_eq!(judged(&[("a", None)], &[]), None);
+        assert_eq!(judged(&[], &[]), None);
     }
 
     #[test]
