@@ -80,7 +80,7 @@ fn web(host: &Host) -> Running {
 
 /// haproxy: round robin, layer 4 checks, retries on another replica, and ready only with a majority of the web tier.
 fn proxy(lab: &Lab) -> Running {
-    let mut config = "global\n  maxconn 500\ndefaults\n  mode http\n  timeout connect 500ms\n  timeout client 5s\n  timeout server 2s\n  \
+    let mut config = "global\n  maxconn 500\ndefaults\n  mode http\n  timeout connect 500ms\n  timeout client 5s\n  timeout server 800ms\n  \
         retries 3\n  option redispatch 1\n  retry-on conn-failure empty-response response-timeout\n\
         frontend shop\n  bind :80\n  monitor-uri /ready\n  monitor fail if { nbsrv(replicas) lt 2 }\n  default_backend replicas\n\
         backend replicas\n  balance roundrobin\n  default-server check inter 500ms fastinter 200ms downinter 300ms fall 2 rise 2\n"

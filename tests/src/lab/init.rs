@@ -80,6 +80,10 @@ fn become_host(birth: &Birth) -> anyhow::Result<()> {
     read_only(Path::new("/")).context("the machine's files read-only")?;
     // A fresh /proc for the new pids, a fresh /sys for the new interfaces.
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).context("/proc")?;
+    // Addresses are usable at once: nobody else is in the lab who could have the same.
+    for which in ["all", "default"] {
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{which}/accept_dad"), "0");
+    }
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>).context("/sys")?;
     if let Ok(cgroup) = cgroup {
         bind(&cgroup, Path::new("/sys/fs/cgroup"))?;
