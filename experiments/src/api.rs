@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/health` | | [`Health`] |
 //! | `GET /v1/nodes` | | `Vec<Node>` |
+//! | `DELETE /v1/nodes/{node}` | | the `Node`, forgotten: it counts no more for shares and quorums · 422 while it is connected |
 //! | `POST /v1/plans` | [`Submit`] | 200 [`Planned`] · 400 / 422 [`Problem`] |
 //! | `POST /v1/runs` | [`Submit`] | 201 [`Created`] · 400 / 422 [`Problem`] (a refusal by admission is a run with verdict `refused`) |
 //! | `POST /v1/runs/{run}/rerun` | [`Rerun`] | as above |

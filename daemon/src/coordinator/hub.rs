@@ -24,6 +24,8 @@ pub struct Hub {
     inner: Mutex<Inner>,
     /// Changes whenever an agent comes or goes.
     changed: watch::Sender<u64>,
+    /// Called with every node that connects: who was known once still counts for a quorum after a restart.
+    keep: Box<dyn Fn(&Node) + Send + Sync>,
     /// What agents say about runs that nobody listens for any more.
     late: mpsc::UnboundedSender<Late>,
 }
@@ -79,13 +81,33 @@ pub struct Arrival {
 }
 
 impl Hub {
-    pub fn new(epoch: u64, lease: Duration) -> (Self, mpsc::UnboundedReceiver<Late>) {
+    /// `known`: nodes of earlier days, not connected.
+    pub fn new(
+        epoch: u64,
+        lease: Duration,
+        known: Vec<Node>,
+        keep: impl Fn(&Node) + Send + Sync + 'static,
+    ) -> (Self, mpsc::UnboundedReceiver<Late>) {
         let (late, late_heard) = mpsc::unbounded_channel();
-        let hub = Hub { epoch, lease, inner: Mutex::default(), changed: watch::Sender::new(0), late };
+        let away = |node: Node| {
+            let node = Node { connected: false, ..node };
+            (node.name.clone(), Known { node, link: None, open: Vec::new() })
+        };
+        let inner = Mutex::new(Inner { nodes: known.into_iter().map(away).collect(), ..Inner::default() });
+        let hub = Hub { epoch, lease, inner, changed: watch::Sender::new(0), keep: Box::new(keep), late };
         (hub, late_heard)
     }
 
-    /// Every node that ever connected since the start.
+    /// A node that is not connected is known no more. Err: it is connected; None: it is not known.
+    pub fn forget(&self, node: &str) -> Option<Result<Node, ()>> {
+        let mut inner = self.lock();
+        if inner.nodes.get(node)?.link.is_some() {
+            return Some(Err(()));
+        }
+        inner.nodes.remove(node).map(|known| Ok(known.node))
+    }
+
+    /// Every node that ever connected and was not forgotten.
     pub fn inventory(&self) -> Inventory {
         let inner = self.lock();
         Inventory { nodes: inner.nodes.iter().map(|(name, known)| (name.clone(), known.node.clone())).collect() }
@@ -121,6 +143,7 @@ impl Hub {
             inner.last_number += 1;
             let number = inner.last_number;
             let node = Node { name: name.clone(), labels, zone, connected: true, facts };
+            (self.keep)(&node);
             let link = Link { number, outbox, close: close.clone() };
             let known = Known { node, link: Some(link), open: open.clone() };
             if let Some(Known { link: Some(old), .. }) = inner.nodes.insert(name.clone(), known) {
@@ -330,7 +353,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_connection_replaces_the_first_and_its_end_is_no_loss() {
-        let (hub, _late) = Hub::new(1, Duration::from_secs(10));
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
         let first = hub.attach(arrival("db1")).await;
         let mut second = hub.attach(arrival("db1")).await;
         assert!(first.close.is_cancelled() && !second.close.is_cancelled());
@@ -344,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_hears_its_own_nodes_about_its_own_injections_and_nothing_else() {
-        let (hub, mut late) = Hub::new(1, Duration::from_secs(10));
+        let (hub, mut late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
         let db1 = hub.attach(arrival("db1")).await;
         let web = hub.attach(arrival("web")).await;
         while late.try_recv().is_ok() {}
@@ -363,7 +386,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_agent_that_does_not_read_is_dropped_instead_of_waited_for() {
-        let (hub, _late) = Hub::new(1, Duration::from_secs(10));
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
         let attached = hub.attach(arrival("db1")).await;
         let sent = (0..OUTBOX + 1).filter(|_| hub.send("db1", &ToAgent::Halt { run: None })).count();
         assert!(sent < OUTBOX + 1 && attached.close.is_cancelled());

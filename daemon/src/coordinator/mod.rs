@@ -110,7 +110,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     store.set_meta("token_hash", &token.text());
     store.flush().await?;
     let tls = Arc::new(authority.server_config(&identity::server_names(address.ip(), &config.names))?);
-    let (hub, late) = Hub::new(epoch, config.lease);
+    let keeping = store.clone();
+    let (hub, late) = Hub::new(epoch, config.lease, store.nodes()?, move |node| keeping.keep_node(node));
     let hub = Arc::new(hub);
     let tools = Arc::new(probes::Tools::new(hub.clone(), commands));
     let runs = Runs::open(hub.clone(), store.clone(), tools)?;

@@ -53,6 +53,9 @@ async fn a_run_whose_agent_never_comes_back_ends_dirty_and_stays_held_over_resta
     let _other = world.agent("web2", 2).await;
     let refused = world.submit(&experiment(&shop, "100ms")).await;
     assert_eq!(world.verdict(&refused).await.0, Verdict::Refused);
+    // Its host still counts: the node was kept, and so was what the run holds.
+    let (status, _) = world.post("/v1/runs/last/clear", &json!({})).await;
+    assert_eq!(status, 404);
     // It comes back after all, with nothing open: its lease has ended the injection long ago.
     web.dial(Some(world.dial("web1")));
     within(world.running.wait_connected("web1")).await;

@@ -220,3 +220,20 @@ async fn the_same_targets_again_are_the_same_plan() {
     let (status, answer) = world.post(&format!("/v1/runs/{first}/rerun"), &json!({"sameTargets": true})).await;
     assert_eq!(status, 422, "{answer}");
 }
+
+#[tokio::test]
+async fn a_node_is_forgotten_only_once_it_is_gone() {
+    let world = World::new().await;
+    let web = world.agent("web1", 1).await;
+    let forget = || async { world.request(Method::DELETE, "/v1/nodes/web1").send().await.unwrap().status().as_u16() };
+    assert_eq!(forget().await, 422);
+    web.dial(None);
+    within(async {
+        while world.running.connected() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!((forget().await, forget().await), (200, 404));
+    assert!(world.get::<Vec<Value>>("/v1/nodes").await.is_empty());
+}

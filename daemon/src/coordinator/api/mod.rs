@@ -9,7 +9,7 @@ mod submit;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use squall_experiments::api::Health;
@@ -27,6 +27,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
     let (routes, document) = OpenApiRouter::new()
         .routes(routes!(health))
         .routes(routes!(nodes))
+        .routes(routes!(forget))
         .routes(routes!(submit::plan))
         .routes(routes!(runs::list, submit::run))
         .routes(routes!(runs::show))
@@ -62,8 +63,23 @@ async fn health(State(coordinator): State<Arc<Coordinator>>) -> Json<Health> {
     })
 }
 
-/// Every node that connected since the coordinator started, by name.
+/// Every node that is known, by name.
 #[utoipa::path(get, path = "/v1/nodes", responses((status = 200, body = ref("#/components/schemas/Nodes"))))]
 async fn nodes(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<Node>> {
     Json(coordinator.hub.inventory().nodes.into_values().collect())
+}
+
+/// A node that is gone for good counts no more for shares and quorums. One that is connected is not forgotten.
+#[utoipa::path(delete, path = "/v1/nodes/{node}", params(("node" = String, Path)),
+    responses((status = 200, body = ref("#/components/schemas/Node")), (status = 404, body = ref("#/components/schemas/Problem")),
+        (status = 422, body = ref("#/components/schemas/Problem"))))]
+async fn forget(State(coordinator): State<Arc<Coordinator>>, Path(node): Path<String>) -> Result<Json<Node>, ApiError> {
+    match coordinator.hub.forget(&node) {
+        Some(Ok(known)) => {
+            coordinator.store.forget_node(&node);
+            Ok(Json(known))
+        }
+        Some(Err(())) => Err(ApiError::refused(vec![format!("{node} is connected: stop its agent first")])),
+        None => Err(ApiError::not_found(format!("no node `{node}`"))),
+    }
 }

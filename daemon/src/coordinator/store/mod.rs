@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use squall_experiments::admission::Exposure;
 use squall_experiments::api::RunSummary;
+use squall_experiments::inventory::Node;
 use squall_experiments::run_event::Verdict;
 use tokio::sync::oneshot;
 
@@ -89,6 +90,14 @@ impl Store {
 
     pub fn finish(&self, run: &str, duration_us: u64, verdict: Verdict, why: &str) {
         self.write(Write::Finish { run: run.to_owned(), duration_us, verdict, why: why.to_owned() });
+    }
+
+    pub fn keep_node(&self, node: &Node) {
+        self.write(Write::Node(Box::new(node.clone())));
+    }
+
+    pub fn forget_node(&self, node: &str) {
+        self.write(Write::Forget { node: node.to_owned() });
     }
 
     pub fn hold(&self, exposure: &Exposure) {
@@ -173,6 +182,14 @@ impl Store {
         let mut statement = reader.prepare("SELECT json FROM exposure")?;
         let rows: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         rows.iter().map(|json| serde_json::from_str(json).context("an exposure in the store cannot be read")).collect()
+    }
+
+    /// As they were when they last connected.
+    pub fn nodes(&self) -> anyhow::Result<Vec<Node>> {
+        let reader = self.lock();
+        let mut statement = reader.prepare("SELECT json FROM node")?;
+        let rows: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        rows.iter().map(|json| serde_json::from_str(json).context("a node in the store cannot be read")).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {

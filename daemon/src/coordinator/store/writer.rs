@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, params};
 use squall_experiments::admission::Exposure;
 use squall_experiments::api::RunSummary;
+use squall_experiments::inventory::Node;
 use squall_experiments::run_event::Verdict;
 use tokio::sync::oneshot;
 
@@ -28,6 +29,8 @@ pub enum Write {
     Run(Box<RunSummary>),
     Event { run: Arc<str>, seq: u64, json: Arc<str> },
     Finish { run: String, duration_us: u64, verdict: Verdict, why: String },
+    Node(Box<Node>),
+    Forget { node: String },
     Hold(Box<Exposure>),
     Release { run: String },
 }
@@ -123,8 +126,14 @@ fn execute(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::Meta { key, value } => connection
             .prepare_cached("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2")?
             .execute(params![key, value]),
+        Write::Node(node) => connection
+            .prepare_cached("INSERT INTO node VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET json = ?2")?
+            .execute(params![node.name, json(node)?]),
+        Write::Forget { node } => {
+            connection.prepare_cached("DELETE FROM node WHERE name = ?1")?.execute(params![node])
+        }
         Write::Hold(exposure) => {
-            let json = serde_json::to_string(exposure).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+            let json = json(exposure)?;
             connection
                 .prepare_cached("INSERT INTO exposure VALUES (?1, ?2) ON CONFLICT (run) DO UPDATE SET json = ?2")?
                 .execute(params![exposure.run, json])
@@ -134,4 +143,8 @@ fn execute(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         }
     }
     .map(drop)
+}
+
+fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
