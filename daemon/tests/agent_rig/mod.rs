@@ -159,6 +159,34 @@ impl Coordinator {
         })
     }
 
+    /// False: the agent died before it said Hello.
+    pub fn hello_or_death(&mut self, agent: i32) -> bool {
+        let until = Instant::now() + SOON;
+        while Instant::now() < until {
+            match self.heard.recv_timeout(Duration::from_millis(20)) {
+                Ok(ToCoordinator::Hello { .. }) => return true,
+                Ok(_) => {}
+                Err(_) if pidfd::stat(agent).is_none_or(|(state, _)| state == 'Z') => return false,
+                Err(_) => {}
+            }
+        }
+        panic!("neither Hello nor death within {SOON:?}");
+    }
+
+    /// Says it once the injection is active; an agent that dies before never hears it.
+    pub fn say_when_active(&mut self, order: ToAgent, wanted: &str) {
+        let until = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < until {
+            match self.heard.recv_timeout(Duration::from_millis(500)) {
+                Ok(ToCoordinator::Changed { injection, state: InjectionState::Active, .. }) if injection == wanted => {
+                    return self.say(order);
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     pub fn checked(&mut self, order: Order) -> Checked {
         self.say(ToAgent::Check(order));
         self.hear("Checked", |frame| match frame {
@@ -254,8 +282,12 @@ impl World {
         command
     }
 
-    pub fn start_agent(&mut self) -> Vec<String> {
+    pub fn launch_agent(&mut self) {
         self.agent = Some(Reaped(self.command().spawn().unwrap()));
+    }
+
+    pub fn start_agent(&mut self) -> Vec<String> {
+        self.launch_agent();
         let open = self.coordinator.hello();
         eventually("a guard", SOON, || !self.children("guard").is_empty());
         open
@@ -276,6 +308,19 @@ impl World {
 
     pub fn signal_agent(&self, signal: Signal) {
         kill(Pid::from_raw(self.agent_pid()), signal).unwrap();
+    }
+
+    /// True once it has ended by itself.
+    pub fn agent_died(&mut self, within: Duration) -> bool {
+        let agent = &mut self.agent.as_mut().expect("an agent").0;
+        let until = Instant::now() + within;
+        while Instant::now() < until {
+            if agent.try_wait().unwrap().is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
     }
 
     /// SIGKILL, and reaped.
