@@ -174,17 +174,18 @@ impl Coordinator {
     }
 
     /// Says it once the injection is active; an agent that dies before never hears it.
-    pub fn say_when_active(&mut self, order: ToAgent, wanted: &str) {
-        let until = Instant::now() + Duration::from_secs(3);
+    pub fn say_when_active(&mut self, order: ToAgent, wanted: &str, agent: i32) {
+        let until = Instant::now() + SOON;
         while Instant::now() < until {
-            match self.heard.recv_timeout(Duration::from_millis(500)) {
+            match self.heard.recv_timeout(Duration::from_millis(20)) {
                 Ok(ToCoordinator::Changed { injection, state: InjectionState::Active, .. }) if injection == wanted => {
                     return self.say(order);
                 }
-                Ok(_) => {}
-                Err(_) => return,
+                Err(_) if pidfd::stat(agent).is_none_or(|(state, _)| state == 'Z') => return,
+                Ok(_) | Err(_) => {}
             }
         }
+        panic!("neither active nor dead within {SOON:?}");
     }
 
     pub fn checked(&mut self, order: Order) -> Checked {
