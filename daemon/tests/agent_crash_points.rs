@@ -3,6 +3,7 @@
 //! `cargo test -p squalld --features crash-points --test agent_crash_points`
 
 #![cfg(feature = "crash-points")]
+#![allow(clippy::disallowed_methods, reason = "a test starts what it tests")]
 
 mod agent_rig;
 mod rig;

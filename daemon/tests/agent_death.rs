@@ -1,5 +1,7 @@
 //! An agent that dies or hangs: whatever happens, nothing stays, and it is seen how fast.
 
+#![allow(clippy::disallowed_methods, reason = "a test starts what it tests")]
+
 mod agent_rig;
 mod rig;
 

@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use squall_experiments::run_event::{InjectionReport, InjectionState, RevertCause};
-use squall_experiments::wire::{Checked, OpenInjection, Order, ToAgent, ToCoordinator};
+use squall_experiments::wire::{OpenInjection, Order, ToAgent, ToCoordinator};
 use tokio::sync::{Notify, mpsc};
 
 use super::conflict::Occupied;
 use super::effects::tether::ToHolder;
-use super::effects::{self, Context, Prepared};
 use super::guarding::Guarding;
 use super::injection::{Event, Life};
 use super::journal::Journal;
@@ -21,29 +20,27 @@ use super::lease::Lease;
 use super::outbox::Outbox;
 use super::policy::Policy;
 use super::spawn::Holder;
-use super::{Settings, crash, notes, processes};
+use super::{Settings, crash, processes};
 
 pub struct Executor {
-    settings: Settings,
+    pub(super) settings: Settings,
     boot_id: String,
-    journal: RefCell<Journal>,
+    pub(super) journal: RefCell<Journal>,
     pub outbox: Outbox,
     pub guarding: Guarding,
     /// The other end of the live connection, spared by network effects.
     pub coordinator: Cell<Option<SocketAddr>>,
-    live: RefCell<BTreeMap<String, Live>>,
+    pub(super) live: RefCell<BTreeMap<String, Live>>,
     stopping: Cell<bool>,
     idle: Notify,
 }
 
-/// An effect and the name that its traces carry.
-type Tagged = (String, Prepared);
-
-struct Live {
+/// An injection that is not over.
+pub(super) struct Live {
     run: String,
     lease: Rc<Cell<Lease>>,
     events: mpsc::UnboundedSender<Event>,
-    occupied: Occupied,
+    pub(super) occupied: Occupied,
     /// Last.
     said: (InjectionState, InjectionReport),
 }
@@ -124,7 +121,7 @@ impl Executor {
     }
 
     /// Two leaders must never both drive an agent: who is behind the highest epoch seen is not followed.
-    fn follow(&self, epoch: u64) -> Result<(), String> {
+    pub(super) fn follow(&self, epoch: u64) -> Result<(), String> {
         let mut journal = self.journal.borrow_mut();
         let highest = journal.book().epoch;
         if epoch < highest {
@@ -227,83 +224,6 @@ impl Executor {
         let life = Life::new(self.clone(), &intent, shared, holders, &sender, events, alarm);
         tokio::task::spawn_local(life.live());
         Ok(())
-    }
-
-    /// Everything that can be refused by reading alone. All reasons at once.
-    fn prepare(&self, order: &Order) -> Result<(Vec<Tagged>, Occupied), Vec<String>> {
-        let mut reasons = self.policy().refusals(order, &self.settings.place);
-        if order.effects.is_empty() {
-            reasons.push("the order has no effects".to_owned());
-        }
-        if !reasons.is_empty() {
-            // Not even read for: a policy also says what may be looked at.
-            return Err(reasons);
-        }
-        let needs_processes = order.effects.iter().any(super::policy::hits_processes);
-        let own = match needs_processes {
-            true => self.own_processes(),
-            false => Vec::new(),
-        };
-        let protected = if needs_processes { self.policy().protected_processes() } else { Vec::new() };
-        let mut context = Context {
-            tag: String::new(),
-            coordinator: self.coordinator.get(),
-            own_processes: own.iter().copied().chain(protected.iter().map(|found| found.process)).collect(),
-            state_dir: self.settings.state_dir.clone(),
-        };
-        let mut all = Vec::new();
-        for (index, effect) in order.effects.iter().enumerate() {
-            context.tag = tag(&order.injection, index);
-            reasons.extend(self.policy().process_refusals(effect, &own, &protected));
-            match effects::prepare(effect, &context) {
-                Ok(mut prepared) => {
-                    self.policy().spare(&mut prepared.hold);
-                    reasons.extend(self.policy().prepared_refusals(&prepared.hold));
-                    all.push((context.tag.clone(), prepared));
-                }
-                Err(refusal) => reasons.push(refusal.0),
-            }
-        }
-        let traces = all.iter().flat_map(|(_, prepared)| &prepared.traces);
-        let occupied = Occupied::by(&order.effects, traces);
-        reasons.extend(self.conflict(&order.injection, &occupied));
-        if reasons.is_empty() { Ok((all, occupied)) } else { Err(reasons) }
-    }
-
-    fn conflict(&self, injection: &str, wanted: &Occupied) -> Option<String> {
-        let live = self.live.borrow();
-        let held = live.iter().map(|(name, live)| (name, live.occupied.clone()));
-        let journal = self.journal.borrow();
-        // What could not be seen gone still occupies its place.
-        let unconfirmed = journal.book().open().filter(|intent| !live.contains_key(&intent.injection)).map(|intent| {
-            let traces = intent.held.iter().flat_map(|held| &held.traces);
-            (&intent.injection, Occupied::by(&intent.effects, traces))
-        });
-        held.chain(unconfirmed).filter(|(name, _)| *name != injection).find_map(|(name, occupied)| {
-            let what = wanted.conflict(&occupied)?;
-            Some(format!("{what} is held by {name}: one fault at a time on the same thing"))
-        })
-    }
-
-    /// Pid 1, the agent, its guard and its holders. Others of the same program (a coordinator on this host) no selector matches.
-    fn own_processes(&self) -> Vec<effects::ProcessId> {
-        let mut own = Vec::new();
-        own.extend(super::kernel::pidfd::identify(std::process::id() as i32));
-        own.extend(super::kernel::pidfd::identify(1));
-        own.extend(self.guarding.process());
-        own.extend(self.journal.borrow().book().open().flat_map(|intent| &intent.held).map(|held| held.holder));
-        own.sort_unstable_by_key(|process| (process.pid, process.start));
-        own.dedup();
-        own
-    }
-
-    fn check(&self, order: &Order) -> Checked {
-        let (refusals, notes) =
-            match self.follow(order.epoch).map_err(|why| vec![why]).and_then(|()| self.prepare(order)) {
-                Ok((prepared, _)) => (Vec::new(), prepared.iter().flat_map(|(_, p)| notes::of(&p.hold)).collect()),
-                Err(reasons) => (reasons, Vec::new()),
-            };
-        Checked { injection: order.injection.clone(), node: self.settings.node.clone(), refusals, notes }
     }
 
     fn renew(&self, injections: Vec<String>) {
@@ -420,11 +340,4 @@ fn log_trouble(what: &str, result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::error!("the journal did not take a {what}: {error}");
     }
-}
-
-/// 12 hex digits for one effect of one injection.
-fn tag(injection: &str, index: usize) -> String {
-    use sha2::Digest;
-    let digest = sha2::Sha256::digest(format!("{injection}#{index}"));
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 //! All of it runs on one thread with its own runtime, whose life is the life of every holder (see [`spawn`]).
 
 pub mod conflict;
+pub mod consider;
 pub mod crash;
 pub mod doctor;
 pub mod effects;
