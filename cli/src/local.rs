@@ -3,6 +3,8 @@
 //! Its standard input is a pipe that this process holds: when it closes, for whatever reason, squalld undoes everything and exits.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +25,38 @@ const END: Duration = Duration::from_secs(30);
 /// Lines of its log that are kept for an error message.
 const LOG: usize = 20;
 
+/// What the daemon of `--local` is told.
+#[derive(clap::Args)]
+pub struct LocalArgs {
+    /// On this host alone: a coordinator and an agent for this one command (real faults need root)
+    #[arg(long)]
+    pub local: bool,
+    /// With --local: a label that the experiment's selectors can name (repeatable)
+    #[arg(long = "label", value_name = "KEY=VALUE", requires = "local")]
+    labels: Vec<String>,
+    /// With --local: the node's own limits [default: squalld's built-in policy]
+    #[arg(long, value_name = "FILE", requires = "local")]
+    policy: Option<PathBuf>,
+    /// With --local: programs that `command` probes may start
+    #[arg(long, value_name = "FILE", requires = "local")]
+    probe_commands: Option<PathBuf>,
+}
+
+impl LocalArgs {
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        for label in &self.labels {
+            arguments.extend(["--label".into(), label.into()]);
+        }
+        for (flag, path) in [("--policy", &self.policy), ("--probe-commands", &self.probe_commands)] {
+            if let Some(path) = path {
+                arguments.extend([flag.into(), path.into()]);
+            }
+        }
+        arguments
+    }
+}
+
 pub struct Local {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -32,12 +66,13 @@ pub struct Local {
 }
 
 impl Local {
-    pub async fn start() -> Result<Local, Failure> {
+    async fn start(args: &LocalArgs) -> Result<Local, Failure> {
         let program = squalld::find()?;
         let node = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
         let node = node.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned());
         let mut child = Command::from(squalld::command(&program))
             .args(["dev", "--ephemeral", "--node", &node])
+            .args(args.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -130,9 +165,9 @@ pub enum Coordinator {
 }
 
 impl Coordinator {
-    pub async fn get(local: bool, global: &crate::args::Global) -> Result<Coordinator, Failure> {
-        if local {
-            Ok(Coordinator::Own(Box::new(Local::start().await?)))
+    pub async fn get(local: &LocalArgs, global: &crate::args::Global) -> Result<Coordinator, Failure> {
+        if local.local {
+            Ok(Coordinator::Own(Box::new(Local::start(local).await?)))
         } else {
             Ok(Coordinator::Usual(Client::of(global)?))
         }

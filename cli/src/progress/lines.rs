@@ -1,7 +1,7 @@
 //! Plain lines with the time since the start: for pipes and logs.
 
 use squall_experiments::report::words;
-use squall_experiments::run_event::RunEvent;
+use squall_experiments::run_event::{Event, RunEvent};
 
 use super::board::Board;
 use super::{Progress, is_worth_a_line};
@@ -21,6 +21,10 @@ impl Lines {
         paint::say(format!("{:>10}  {}", words::moment(at_us), words::printable(text).replace('\n', " ")));
     }
 
+    fn is_counted(&self) -> bool {
+        self.board.probes.iter().any(|tally| tally.total() > 0)
+    }
+
     fn sum_up(&mut self, at_us: u64) {
         let sampled = self.board.probes.iter().filter(|tally| tally.total() > 0);
         let sums: Vec<String> = sampled.map(|tally| format!("{}: {}", tally.name, tally.counts())).collect();
@@ -34,16 +38,18 @@ impl Lines {
 
 impl Progress for Lines {
     fn event(&mut self, event: &RunEvent) {
-        if is_worth_a_line(&event.event) {
-            // What was measured before it is said before it.
+        let sample = !is_worth_a_line(&event.event);
+        if sample {
+            self.board.take(event);
+        }
+        // Counts are of one phase: what is left of them is said before the next.
+        let boundary = matches!(event.event, Event::Phase { .. } | Event::Finished { .. });
+        if boundary || (self.is_counted() && event.at_us >= self.summed_up_us + SUM_UP_US) {
             self.sum_up(event.at_us);
+        }
+        if !sample {
             self.board.take(event);
             self.line(event.at_us, &words::event(&event.event));
-        } else {
-            self.board.take(event);
-            if event.at_us >= self.summed_up_us + SUM_UP_US {
-                self.sum_up(event.at_us);
-            }
         }
     }
 

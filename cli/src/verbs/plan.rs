@@ -6,7 +6,7 @@ use squall_experiments::api::{Planned, Submit};
 
 use crate::args::{Global, Output};
 use crate::exit::{Exit, Failure};
-use crate::local::Coordinator;
+use crate::local::{Coordinator, LocalArgs};
 use crate::{experiment_file, paint};
 
 #[derive(clap::Args)]
@@ -14,9 +14,8 @@ pub struct Plan {
     /// Experiment file, YAML or JSON (- is the standard input)
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Plan against this host alone, with a coordinator and an agent of its own
-    #[arg(long)]
-    local: bool,
+    #[command(flatten)]
+    local: LocalArgs,
     /// Of everything random [default: the experiment's own, or a new one]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -25,7 +24,7 @@ pub struct Plan {
 impl Plan {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let submit = submit(&self.file, self.seed)?;
-        let coordinator = Coordinator::get(self.local, global).await?;
+        let coordinator = Coordinator::get(&self.local, global).await?;
         let planned: Result<Planned, Failure> = coordinator.client().post("/v1/plans", &submit).await;
         let stopped = coordinator.stop().await;
         let planned = planned?;

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::follow::{Ended, OnInterrupt, follow};
 use crate::interrupts::Interrupts;
-use crate::local::Coordinator;
+use crate::local::{Coordinator, LocalArgs};
 use crate::report_files::ReportFiles;
 use crate::{paint, progress, summary};
 
@@ -19,9 +19,8 @@ pub struct Run {
     /// Experiment file, YAML or JSON (- is the standard input)
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// On this host alone: starts a coordinator and an agent for this one run (needs root for real faults)
-    #[arg(long)]
-    local: bool,
+    #[command(flatten)]
+    local: LocalArgs,
     /// Of everything random [default: the experiment's own, or a new one]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -35,7 +34,7 @@ impl Run {
         let submit = super::plan::submit(&self.file, self.seed)?;
         self.files.check()?;
         super::wait(async {
-            let mut coordinator = Coordinator::get(self.local, global).await?;
+            let mut coordinator = Coordinator::get(&self.local, global).await?;
             let client = coordinator.client().clone();
             let ended = tokio::select! {
                 ended = submitted(&client, &submit, &self.files, global) => ended,

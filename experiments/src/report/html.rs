@@ -213,7 +213,9 @@ fn probe(out: &mut String, report: &Report, probe: &ProbeReport, index: usize) {
     }
     for s in probe.phases.iter().filter(|s| !s.detail.is_empty()) {
         let phase = words::phase(s.phase);
-        let _ = write!(out, "<p class=\"under\"><span class=\"quiet\">{phase}:</span> {}</p>", escape(&s.detail));
+        let quiet = if s.judgement == Some(Judgement::Pass) { " quiet" } else { "" };
+        let _ =
+            write!(out, "<p class=\"under{quiet}\"><span class=\"quiet\">{phase}:</span> {}</p>", escape(&s.detail));
     }
     out.push_str("</article>");
 }
