@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -12,6 +13,16 @@ pub fn log_to_stderr(default: &str) {
     let colours = std::io::stderr().is_terminal();
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).try_init();
+}
+
+/// Descriptors as many as the system allows: the usual soft limit of 1024 is less than a thousand agents need.
+pub fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Refused only where it would not help either.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// The runtime of a role.

@@ -117,6 +117,13 @@ impl Hub {
         self.lock().nodes.values().filter(|known| known.link.is_some()).count()
     }
 
+    /// Names of the connected nodes for which `wanted` holds.
+    pub fn connected_nodes(&self, wanted: impl Fn(&Node) -> bool) -> Vec<String> {
+        let inner = self.lock();
+        let nodes = inner.nodes.values().map(|known| &known.node);
+        nodes.filter(|node| node.connected && wanted(node)).map(|node| node.name.clone()).collect()
+    }
+
     pub fn is_connected(&self, node: &str) -> bool {
         self.lock().nodes.get(node).is_some_and(|known| known.link.is_some())
     }

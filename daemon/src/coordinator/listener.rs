@@ -1,7 +1,8 @@
 //! The one port: TLS, limits, and who is at the other end.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,6 +24,8 @@ use super::identity::common_name;
 pub struct Limits {
     /// Connections at the same time, agents included; more wait in the kernel's backlog.
     pub connections: usize,
+    /// Of these from one address, as long as they show no certificate: one stranger cannot take every place.
+    pub anonymous: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake: Duration,
     /// From the first byte of a request to the end of its headers.
@@ -34,6 +37,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 4096,
+            anonymous: 1024,
             handshake: Duration::from_secs(5),
             headers: Duration::from_secs(30),
             header_bytes: 16 * 1024,
@@ -59,6 +63,7 @@ pub async fn serve(
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(limits.connections));
+    let strangers = Arc::new(Strangers::default());
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -73,9 +78,13 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, address, place)) => {
+                let Some(stranger) = strangers.enter(address.ip(), limits.anonymous) else {
+                    tracing::debug!(%address, "too many connections from this address");
+                    continue;
+                };
                 let (acceptor, app, stop) = (acceptor.clone(), app.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection(stream, address, acceptor, app, limits, stop).await;
+                    connection(stream, address, stranger, acceptor, app, limits, stop).await;
                     drop(place);
                 });
             }
@@ -93,6 +102,7 @@ pub async fn serve(
 async fn connection(
     stream: TcpStream,
     address: SocketAddr,
+    stranger: Stranger,
     acceptor: TlsAcceptor,
     app: Router,
     limits: Limits,
@@ -105,6 +115,7 @@ async fn connection(
         Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
     };
     let node = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(common_name);
+    let _stranger = node.is_none().then_some(stranger);
     let peer = Peer { address, node };
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
@@ -127,5 +138,57 @@ async fn connection(
     };
     if let Err(error) = served {
         tracing::debug!(%address, %error, "connection ended");
+    }
+}
+
+/// Connections without a certificate, by address.
+#[derive(Default)]
+struct Strangers(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of them, until it is dropped.
+struct Stranger {
+    all: Arc<Strangers>,
+    address: IpAddr,
+}
+
+impl Strangers {
+    fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Stranger> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Stranger { all: self.clone(), address })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut counts = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_every_place_and_gives_its_places_back() {
+        let strangers = Arc::new(Strangers::default());
+        let (here, there): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let first = strangers.enter(here, 2).unwrap();
+        let second = strangers.enter(here, 2).unwrap();
+        assert!(strangers.enter(here, 2).is_none() && strangers.enter(there, 2).is_some());
+        drop(first);
+        assert!(strangers.enter(here, 2).is_some());
+        drop(second);
+        assert!(strangers.0.lock().unwrap().is_empty());
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use squall_experiments::units::Span;
 
 use super::{Config, DEFAULT_LISTEN, identity, start};
-use crate::process_life::{StopSignals, log_to_stderr, runtime};
+use crate::process_life::{StopSignals, log_to_stderr, raise_descriptor_limit, runtime};
 
 /// Where a coordinator keeps its things, unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/squall/coordinator";
@@ -51,6 +51,7 @@ pub struct EnrollArgs {
 /// It cannot start, or it left something unconfirmed.
 pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
     log_to_stderr("info");
+    raise_descriptor_limit();
     let CoordinatorArgs { data_dir, listen, names, lease, probe_commands } = args;
     let config = Config { data_dir, listen, names, lease: lease.0, probe_commands, ephemeral: false };
     runtime(2)?.block_on(async {

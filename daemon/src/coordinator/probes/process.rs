@@ -11,13 +11,7 @@ use crate::coordinator::hub::Hub;
 
 /// The value is their number. Without a bound on the value, none at all is bad. An agent that cannot tell makes it unknown.
 pub async fn measure(probe: &ProcessProbe, value_is_bounded: bool, hub: &Arc<Hub>) -> Measured {
-    let inventory = hub.inventory();
-    let nodes: Vec<&String> = inventory
-        .nodes
-        .values()
-        .filter(|node| node.connected && select::matches(&probe.nodes, node))
-        .map(|node| &node.name)
-        .collect();
+    let nodes = hub.connected_nodes(|node| select::matches(&probe.nodes, node));
     if nodes.is_empty() {
         return Measured::unknown("no connected node matches the probe's selector");
     }

@@ -1,0 +1,128 @@
+//! `squalld dev` and `squalld coordinator` as processes: what they print, how they end, what they leave.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use squall_experiments::api::{Access, Ready};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Daemon {
+    child: Child,
+    input: Option<ChildStdin>,
+    ready: Ready,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Asked to end in order; only what does not listen is killed, and its guard undoes.
+        drop(self.input.take());
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        if self.ended().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test starts what it tests")]
+fn squalld(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squalld"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+}
+
+impl Daemon {
+    fn start(arguments: &[&str]) -> Daemon {
+        let mut child = squalld(arguments).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("`{line}`: {error}"));
+        let input = child.stdin.take();
+        Daemon { child, input, ready }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        ended(&mut self.child)
+    }
+}
+
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
+}
+
+fn access(ready: &Ready) -> Access {
+    serde_json::from_slice(&std::fs::read(&ready.access).unwrap()).unwrap()
+}
+
+#[test]
+fn ephemeral_is_gone_with_its_input_and_leaves_no_file() {
+    let mut daemon = Daemon::start(&["dev", "--ephemeral", "--node", "here"]);
+    assert_eq!(access(&daemon.ready).url, daemon.ready.url);
+    let data_dir = daemon.ready.access.parent().unwrap().to_owned();
+    drop(daemon.input.take());
+    assert_eq!(daemon.ended().and_then(|status| status.code()), Some(0));
+    assert!(!data_dir.exists(), "{} is left", data_dir.display());
+}
+
+#[test]
+fn the_first_line_comes_once_the_node_is_connected_and_the_token_opens_the_api() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let mut daemon = Daemon::start(&["dev", "--data-dir", path, "--node", "here", "--label", "role=web"]);
+    let access = access(&daemon.ready);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let nodes: serde_json::Value = runtime.block_on(async {
+        let authority = reqwest::Certificate::from_pem(access.ca.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap();
+        let request = client.get(format!("{}/v1/nodes", access.url)).bearer_auth(access.token);
+        request.send().await.unwrap().json().await.unwrap()
+    });
+    assert_eq!(nodes[0]["name"], "here");
+    assert_eq!((&nodes[0]["connected"], &nodes[0]["labels"]["role"]), (&true.into(), &"web".into()));
+    // Two signals: the second must not cut the end short.
+    kill(daemon.pid(), Signal::SIGINT).unwrap();
+    let _ = kill(daemon.pid(), Signal::SIGINT);
+    assert_eq!(daemon.ended().and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn what_hinders_a_start_is_said_and_the_exit_code_is_not_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let daemon = Daemon::start(&["coordinator", "--data-dir", path, "--listen", "127.0.0.1:0"]);
+    let busy = daemon.ready.url.trim_start_matches("https://").to_owned();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = elsewhere.path().to_str().unwrap();
+    for (arguments, said) in [
+        (vec!["coordinator", "--data-dir", elsewhere, "--listen", &busy], "cannot listen on 127.0.0.1:"),
+        (vec!["coordinator", "--data-dir", path, "--listen", "127.0.0.1:0"], "another coordinator uses"),
+        (vec!["coordinator", "--data-dir", "/proc/none", "--listen", "127.0.0.1:0"], "/proc/none"),
+        (vec!["coordinator", "--data-dir", elsewhere, "--listen", "127.0.0.1:0", "--lease", "10ms"], "at least 500ms"),
+        (vec!["dev", "--data-dir", elsewhere, "--listen", &busy], "cannot listen on 127.0.0.1:"),
+        (vec!["dev", "--data-dir", elsewhere, "--node", "a/b"], "cannot be a node's name"),
+        (vec!["enroll", "--data-dir", elsewhere, "--out", "/proc/none", "db1"], "/proc/none"),
+        (vec!["enroll", "--data-dir", "/proc", "--out", elsewhere, "db1"], "no certificate authority"),
+    ] {
+        let output = squalld(&arguments).stderr(Stdio::piped()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(said), "{arguments:?}: {error}");
+    }
+    assert!(Path::new(&daemon.ready.access).exists());
+}
