@@ -1,7 +1,7 @@
 //! What is known of a run at this moment, from the events so far.
 
 use squall_experiments::plan::{Plan, PlannedStep};
-use squall_experiments::probe::{Outcome, Phase};
+use squall_experiments::probe::{Judgement, Outcome, Phase};
 use squall_experiments::report::words;
 use squall_experiments::run_event::{Event, InjectionState, RunEvent};
 
@@ -26,11 +26,25 @@ pub struct Board {
     pub probes: Vec<Tally>,
     /// Short name, node, state.
     pub injections: Vec<(String, String, InjectionState)>,
+    /// The latest of each probe and phase.
+    judged: Vec<(String, Phase, Judgement)>,
     /// Length of each step of the plan.
     lengths: Vec<u64>,
 }
 
 impl Board {
+    /// Worth a line of its own, to be asked before it is taken: samples come by the hundred and are shown as numbers, and a
+    /// judgement is said again when its phase ends.
+    pub fn is_news(&self, event: &Event) -> bool {
+        match event {
+            Event::Sampled { .. } => false,
+            Event::Judged { probe, phase, judgement, .. } => {
+                !self.judged.iter().any(|(name, at, judged)| name == probe && at == phase && judged == judgement)
+            }
+            _ => true,
+        }
+    }
+
     pub fn take(&mut self, event: &RunEvent) {
         self.at_us = event.at_us;
         match &event.event {
@@ -38,6 +52,9 @@ impl Board {
             Event::Phase { phase } => {
                 self.phase = Some(*phase);
                 self.clear();
+                if *phase == Phase::After {
+                    self.step = None;
+                }
             }
             Event::Sampled { probe, sample, .. } => {
                 let tally = match self.probes.iter().position(|tally| tally.name == *probe) {
@@ -55,7 +72,7 @@ impl Board {
                 tally.latest = match (sample.outcome, sample.value) {
                     (Outcome::Ok, Some(value)) => format!("value {value}"),
                     (Outcome::Ok, None) => words::time(sample.latency_us),
-                    _ => sample.detail.clone(),
+                    _ => shortened(&sample.detail),
                 };
             }
             Event::StepStarted { step, name } => {
@@ -64,6 +81,11 @@ impl Board {
             }
             Event::StepEnded { step } if self.step.as_ref().is_some_and(|(active, ..)| active == step) => {
                 self.step = None
+            }
+            Event::Aborted { .. } => self.step = None,
+            Event::Judged { probe, phase, judgement, .. } => {
+                self.judged.retain(|(name, at, _)| name != probe || at != phase);
+                self.judged.push((probe.clone(), *phase, *judgement));
             }
             Event::Ordered { injection, node } => self.injection(injection, node, InjectionState::Ordered),
             Event::Changed { injection, node, state, .. } => self.injection(injection, node, *state),
@@ -99,6 +121,16 @@ impl Board {
     }
 }
 
+/// So that a line of the display fits.
+fn shortened(detail: &str) -> String {
+    const LONGEST: usize = 40;
+    let mut text: String = detail.chars().take(LONGEST).collect();
+    if text.len() < detail.len() {
+        text.push_str("...");
+    }
+    text
+}
+
 impl Tally {
     pub fn total(&self) -> u32 {
         self.ok + self.bad + self.unknown
@@ -113,5 +145,44 @@ impl Tally {
             text.push_str(&format!(", {} unknown", self.unknown));
         }
         if self.latest.is_empty() { text } else { format!("{text}, latest {}", self.latest) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(at_us: u64, event: Event) -> RunEvent {
+        RunEvent { seq: 0, at_us, wall_ms: 0, event }
+    }
+
+    #[test]
+    fn a_judgement_is_news_once_and_again_when_it_changes() {
+        let judged = |judgement| Event::Judged {
+            probe: "checkout".into(),
+            phase: Phase::During,
+            judgement,
+            detail: String::new(),
+        };
+        let mut board = Board::default();
+        assert!(board.is_news(&judged(Judgement::Pass)));
+        board.take(&at(1, judged(Judgement::Pass)));
+        assert!(!board.is_news(&judged(Judgement::Pass)));
+        assert!(board.is_news(&judged(Judgement::Fail)));
+    }
+
+    #[test]
+    fn after_an_abort_no_step_is_shown_as_going_on() {
+        let mut board = Board::default();
+        board.take(&at(1, Event::StepStarted { step: 0, name: "cut".into() }));
+        assert!(board.step.is_some());
+        board.take(&at(2, Event::Aborted { reason: "halted".into() }));
+        assert!(board.step.is_none());
+    }
+
+    #[test]
+    fn long_details_are_cut_between_characters() {
+        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened(&"\u{e9}".repeat(50)), format!("{}...", "\u{e9}".repeat(40)));
     }
 }

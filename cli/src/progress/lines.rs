@@ -3,8 +3,8 @@
 use squall_experiments::report::words;
 use squall_experiments::run_event::{Event, RunEvent};
 
+use super::Progress;
 use super::board::Board;
-use super::{Progress, is_worth_a_line};
 use crate::paint;
 
 /// Samples are summed up at most this often.
@@ -38,8 +38,8 @@ impl Lines {
 
 impl Progress for Lines {
     fn event(&mut self, event: &RunEvent) {
-        let sample = !is_worth_a_line(&event.event);
-        if sample {
+        let news = self.board.is_news(&event.event);
+        if !news {
             self.board.take(event);
         }
         // Counts are of one phase: what is left of them is said before the next.
@@ -47,7 +47,7 @@ impl Progress for Lines {
         if boundary || (self.is_counted() && event.at_us >= self.summed_up_us + SUM_UP_US) {
             self.sum_up(event.at_us);
         }
-        if !sample {
+        if news {
             self.board.take(event);
             self.line(event.at_us, &words::event(&event.event));
         }

@@ -7,8 +7,9 @@ use squall_experiments::probe::Phase;
 use squall_experiments::report::words;
 use squall_experiments::run_event::{Event, InjectionState, RunEvent};
 
+use super::Progress;
 use super::board::Board;
-use super::{Progress, is_worth_a_line};
+use super::quiet_keys::QuietKeys;
 use crate::paint;
 
 pub struct Live {
@@ -19,15 +20,24 @@ pub struct Live {
     head: ProgressBar,
     probes: Vec<ProgressBar>,
     injections: Vec<ProgressBar>,
+    keys: Option<QuietKeys>,
 }
 
 impl Live {
     pub fn new() -> Self {
         let display = MultiProgress::new();
         let style =
-            ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let head = display.add(ProgressBar::new_spinner().with_style(style.tick_strings(&["|", "/", "-", "\\", " "])));
-        Live { board: Board::default(), heard: Instant::now(), display, head, probes: vec![], injections: vec![] }
+        Live {
+            board: Board::default(),
+            heard: Instant::now(),
+            display,
+            head,
+            probes: vec![],
+            injections: vec![],
+            keys: QuietKeys::new(),
+        }
     }
 
     fn draw(&mut self) {
@@ -83,7 +93,7 @@ fn show(display: &MultiProgress, bars: &mut Vec<ProgressBar>, lines: Vec<String>
         }
     }
     while bars.len() < lines.len() {
-        let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         bars.push(display.add(ProgressBar::new_spinner().with_style(style)));
     }
     for (bar, line) in bars.iter().zip(lines) {
@@ -94,9 +104,10 @@ fn show(display: &MultiProgress, bars: &mut Vec<ProgressBar>, lines: Vec<String>
 
 impl Progress for Live {
     fn event(&mut self, event: &RunEvent) {
+        let news = self.board.is_news(&event.event);
         self.board.take(event);
         self.heard = Instant::now();
-        if is_worth_a_line(&event.event) {
+        if news {
             let style = match &event.event {
                 Event::Breach { .. } | Event::Aborted { .. } | Event::AgentLost { .. } => paint::WRONG,
                 Event::Changed { state: InjectionState::Active, .. } => paint::WARN,
@@ -121,6 +132,7 @@ impl Progress for Live {
     }
 
     fn close(&mut self) {
+        self.keys = None;
         let _ = self.display.clear();
         self.head.disable_steady_tick();
         // A last redraw of a display that is gone would leave half a line.

@@ -4,10 +4,11 @@ mod board;
 mod json;
 mod lines;
 mod live;
+mod quiet_keys;
 
 use std::io::IsTerminal;
 
-use squall_experiments::run_event::{Event, RunEvent};
+use squall_experiments::run_event::RunEvent;
 
 use crate::args::Output;
 
@@ -29,9 +30,4 @@ pub fn of(output: Output) -> Box<dyn Progress> {
         return Box::new(live::Live::new());
     }
     Box::new(lines::Lines::default())
-}
-
-/// Samples come by the hundred and are shown as numbers; everything else is a line.
-fn is_worth_a_line(event: &Event) -> bool {
-    !matches!(event, Event::Sampled { .. })
 }
