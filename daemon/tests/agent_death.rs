@@ -172,6 +172,22 @@ fn with_agent_and_guard_dead_the_kernel_reverts_and_recovery_or_a_sweep_writes_i
 }
 
 #[test]
+fn a_guard_that_slept_through_its_agents_death_leaves_the_next_agents_faults_alone() {
+    let Some(mut world) = World::with_agent("guard that slept") else { return };
+    world.coordinator.inject(&order("run/0.node1", vec![world.fill(8)]));
+    let slept = world.children("guard")[0];
+    world.signal(slept, Signal::SIGSTOP);
+    world.kill_agent();
+    world.start_agent();
+    world.coordinator.inject(&order("run/1.node1", vec![world.fill(8)]));
+    let (used, holders) = (world.disk_used(), world.children("holder"));
+    world.signal(slept, Signal::SIGCONT);
+    eventually("the old guard's end", SOON, || !pidfd::runs(slept));
+    assert_eq!((world.disk_used(), world.children("holder")), (used, holders));
+    assert_eq!(world.open(), ["run/1.node1"]);
+}
+
+#[test]
 fn a_sweep_does_not_take_a_living_agents_directory() {
     let Some(mut world) = World::with_agent("sweep beside an agent") else { return };
     world.coordinator.inject(&order("run/0.node1", vec![world.fill(8)]));

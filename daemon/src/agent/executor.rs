@@ -20,7 +20,7 @@ use super::lease::Lease;
 use super::outbox::Outbox;
 use super::policy::Policy;
 use super::spawn::Holder;
-use super::{Settings, crash, processes};
+use super::{Settings, crash, processes, undo};
 
 pub struct Executor {
     pub(super) settings: Settings,
@@ -171,7 +171,7 @@ impl Executor {
             return Err(vec!["this agent is shutting down".to_owned()]);
         }
         if !self.guarding.watches() {
-            return Err(vec!["this agent has no guard at the moment: it starts one; try again".to_owned()]);
+            return Err(vec!["this agent has no guard at the moment: it is starting one".to_owned()]);
         }
         let (prepared, occupied) = self.prepare(&order)?;
         let lease = Lease::new(&order, received_us);
@@ -222,8 +222,26 @@ impl Executor {
         let report = InjectionReport { agent_us, ..InjectionReport::default() };
         self.say(&order.injection, InjectionState::Journaled, report);
         let life = Life::new(self.clone(), &intent, shared, holders, &sender, events, alarm);
-        tokio::task::spawn_local(life.live());
+        tokio::task::spawn_local(self.clone().watch_over(intent, life));
         Ok(())
+    }
+
+    /// An error of ours in a life must not leave its effects without anybody who ends them.
+    async fn watch_over(self: Rc<Self>, intent: Intent, life: Life) {
+        if tokio::task::spawn_local(life.live()).await.is_ok() {
+            return;
+        }
+        let injection = intent.injection.clone();
+        tracing::error!(injection, "an error in the agent: undone from the journal");
+        for (_, ended) in undo::undo_all(std::iter::once(&intent), &self.boot_id) {
+            let cause = Some(RevertCause::Recovery);
+            let report = InjectionReport { cause, detail: ended.detail.clone(), ..InjectionReport::default() };
+            let (at_us, by) = (boottime::now_us(), Writer::Agent);
+            let change =
+                Change { injection: injection.clone(), state: ended.state, cause, detail: ended.detail, by, at_us };
+            self.changed(change, report);
+        }
+        self.over(&injection);
     }
 
     fn renew(&self, injections: Vec<String>) {

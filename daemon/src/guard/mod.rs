@@ -14,6 +14,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use crate::agent::effects::ProcessId;
 use crate::agent::journal::lock::Lock;
 use crate::agent::journal::record::{Change, Intent, Writer};
 use crate::agent::journal::{self, Journal};
@@ -39,7 +40,8 @@ pub fn run(state_dir: &Path) -> anyhow::Result<()> {
     let line = unsafe { OwnedFd::from_raw_fd(0) };
     let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
     let boot_id = boottime::boot_id()?;
-    set(&timer, next_deadline(&open(state_dir), 0))?;
+    let (agent, intents) = open(state_dir);
+    set(&timer, next_deadline(&intents, 0))?;
     std::io::stdout().write_all(&[READY])?;
     std::io::stdout().flush()?;
     loop {
@@ -47,23 +49,27 @@ pub fn run(state_dir: &Path) -> anyhow::Result<()> {
             Heard::Deadline(at) => set(&timer, at)?,
             Heard::Timer => {
                 let now = boottime::now_us();
-                let intents = open(state_dir);
+                let (agent_now, intents) = open(state_dir);
+                if agent_now != agent {
+                    return Ok(());
+                }
                 let over = |intent: &&Intent| deadline(intent).saturating_add(GRACE_US) <= now;
                 for (injection, ended) in undo::undo_all(intents.iter().filter(over), &boot_id) {
                     eprintln!("squalld guard: {injection} was over and its agent did not end it: {}", said(&ended));
                 }
                 set(&timer, next_deadline(&intents, now))?;
             }
-            Heard::AgentGone => return after_death(state_dir, &boot_id),
+            Heard::AgentGone => return after_death(state_dir, agent, &boot_id),
         }
     }
 }
 
 /// Undoes first and writes then: for the kernel's state no lock is needed, each step is idempotent and touches only what the
 /// dead agent made.
-fn after_death(state_dir: &Path, boot_id: &str) -> anyhow::Result<()> {
-    let intents = open(state_dir);
-    if intents.is_empty() {
+fn after_death(state_dir: &Path, agent: Option<ProcessId>, boot_id: &str) -> anyhow::Result<()> {
+    let (agent_now, intents) = open(state_dir);
+    // Another agent has recovered already (this guard slept): what is open now is that one's, and so is its undo.
+    if intents.is_empty() || agent_now != agent {
         return Ok(());
     }
     let ended = undo::undo_all(intents.iter(), boot_id);
@@ -74,7 +80,7 @@ fn after_death(state_dir: &Path, boot_id: &str) -> anyhow::Result<()> {
     let Ok(lock) = Lock::take(state_dir, "guard", Duration::from_secs(1)) else { return Ok(()) };
     let (mut journal, _) = Journal::open(lock)?;
     for (injection, ended) in ended {
-        if journal.book().open().any(|intent| intent.injection == injection) {
+        if journal.book().agent == agent && journal.book().open().any(|intent| intent.injection == injection) {
             let cause = Some(RevertCause::Recovery);
             let Ended { state, detail } = ended;
             let at_us = boottime::now_us();
@@ -91,13 +97,13 @@ fn said(ended: &Ended) -> String {
     }
 }
 
-/// An unreadable journal is not nothing: it is said, and the next agent's recovery will say it again.
-fn open(state_dir: &Path) -> Vec<Intent> {
+/// Whose journal it is and what is open. An unreadable journal is not nothing: it is said, and the next recovery will say it again.
+fn open(state_dir: &Path) -> (Option<ProcessId>, Vec<Intent>) {
     match journal::read(state_dir) {
-        Ok((book, _)) => book.open().cloned().collect(),
+        Ok((book, _)) => (book.agent, book.open().cloned().collect()),
         Err(error) => {
             eprintln!("squalld guard: the journal in {} cannot be read: {error:#}", state_dir.display());
-            Vec::new()
+            (None, Vec::new())
         }
     }
 }

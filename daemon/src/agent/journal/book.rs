@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use squall_experiments::run_event::InjectionState;
 
+use crate::agent::effects::ProcessId;
+
 use super::record::{Change, Intent, Record, Writer};
 
 /// Finished injections that are remembered, so that a repeated order is answered and not applied again.
@@ -12,6 +14,9 @@ pub const REMEMBERED: usize = 512;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Book {
     pub epoch: u64,
+    /// Whose journal it is now: the agent that recovered last.
+    pub agent: Option<ProcessId>,
+    boot_id: String,
     pub entries: BTreeMap<String, Entry>,
     /// Names of finished injections, oldest first.
     finished: std::collections::VecDeque<String>,
@@ -36,7 +41,10 @@ impl Entry {
 impl Book {
     pub fn apply(&mut self, record: &Record) {
         match record {
-            Record::Opened { .. } => {}
+            Record::Opened { agent, boot_id } => {
+                self.agent = Some(*agent);
+                boot_id.clone_into(&mut self.boot_id);
+            }
             Record::Epoch { epoch } => self.epoch = self.epoch.max(*epoch),
             Record::Intent(intent) => {
                 let last = Change {
@@ -95,6 +103,7 @@ impl Book {
     /// The fewest records that say the same.
     pub fn compacted(&self) -> Vec<Record> {
         let mut records = vec![Record::Epoch { epoch: self.epoch }];
+        records.extend(self.agent.map(|agent| Record::Opened { agent, boot_id: self.boot_id.clone() }));
         let open = self.entries.iter().filter(|(name, _)| !self.finished.contains(name)).map(|(_, entry)| entry);
         let finished = self.finished.iter().filter_map(|name| self.entries.get(name));
         for entry in finished.chain(open) {

@@ -1,0 +1,39 @@
+//! How long an agent takes, on its own clock. The benchmark measures the release build; this watches for regressions.
+
+#![allow(clippy::disallowed_methods, reason = "a test starts what it tests")]
+
+mod agent_rig;
+mod rig;
+
+use agent_rig::{World, order};
+use squall_experiments::run_event::InjectionState;
+use squall_experiments::wire::ToAgent;
+
+const ROUNDS: usize = 60;
+
+fn say(what: &str, times: &mut [u64]) -> u64 {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+    println!("{what}: p50 {:.2} ms, p99 {:.2} ms", at(50) as f64 / 1000.0, at(99) as f64 / 1000.0);
+    at(50)
+}
+
+#[test]
+fn an_order_is_active_within_milliseconds() {
+    let Some(mut world) = World::with_agent("order to active") else { return };
+    let (mut journaled, mut active, mut reverted) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let injection = format!("run/{round}.node1");
+        world.coordinator.say(ToAgent::Inject(order(&injection, vec![world.fill(1)])));
+        journaled.push(world.coordinator.state(&injection, InjectionState::Journaled).agent_us);
+        active.push(world.coordinator.state(&injection, InjectionState::Active).agent_us);
+        world.coordinator.revert(&injection);
+        let begun = world.coordinator.state(&injection, InjectionState::Reverting).agent_us;
+        reverted.push(world.coordinator.state(&injection, InjectionState::Reverted).agent_us - begun);
+    }
+    say("order to journaled", &mut journaled);
+    let half = say("order to active", &mut active);
+    say("reverting to reverted", &mut reverted);
+    // A build without optimisation on a busy machine; the aim for a release is 10 ms at p99.
+    assert!(half < 100_000, "half of all orders took more than {half} us");
+}
