@@ -11,3 +11,4 @@ pub mod scene;
 pub mod shop;
 pub mod skip;
 pub mod talk;
+pub mod throughput;
