@@ -73,3 +73,15 @@ pub fn seen(session: Running) -> Measured {
     let output = session.output();
     serde_json::from_str(output.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("no result: {output}"))
 }
+
+/// Runs this on a thread of its own in a host's network namespace: for the daemon's own functions, which act where they run.
+pub fn in_network_of<T: Send>(host: &Host, work: impl FnOnce() -> T + Send) -> T {
+    let namespace = std::fs::File::open(format!("/proc/{}/ns/net", host.init_pid())).expect("the host runs");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("root may enter it");
+            work()
+        });
+        thread.join().expect("the work does not panic")
+    })
+}

@@ -95,14 +95,16 @@ pub fn hold(
             None
         }
     };
-    tether.active(vec![in_place(&mut socket, table)?]);
+    let there = in_place(&mut socket, table).inspect_err(|_| netem::take_back(interfaces))?;
+    tether.active(vec![there]);
     let evidence = watch(table, delay, &mut reach, engine.as_ref(), &mut socket, tether);
     // The kernel drops every queued packet of this namespace when a hook goes (nf_queue_nf_hook_drop): first nothing new is queued,
     // then everything that waits is let go, and only then the table is deleted.
     disarm(&mut socket, table);
     let done = engine.map(queue::Engine::end).transpose();
-    take_back(&mut socket, table)?;
+    let deleted = take_back(&mut socket, table);
     netem::take_back(interfaces);
+    deleted?;
     let mut evidence = evidence?;
     evidence.extend(done?.as_ref().map(engine_did));
     Ok(Outcome { evidence, unmet: None })
