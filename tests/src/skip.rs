@@ -16,6 +16,18 @@ pub fn lab_is_possible(test: &str) -> bool {
     false
 }
 
+/// Set in the guest: its processor is emulated in software, ten times slower, and milliseconds mean nothing there.
+pub const EMULATED: &str = "SQUALL_EMULATED";
+
+/// False, and told, where times cannot be measured; as [`lab_is_possible`] otherwise.
+pub fn lab_keeps_time(test: &str) -> bool {
+    if std::env::var_os(EMULATED).is_some() {
+        skip(test, "it measures milliseconds, and this processor is emulated");
+        return false;
+    }
+    lab_is_possible(test)
+}
+
 /// Reports that `test` did not run. Returns after that: the caller must end the test.
 pub fn skip(test: &str, reason: &str) {
     let line = format!("SKIPPED {test}: {reason}\n");

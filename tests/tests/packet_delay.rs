@@ -8,7 +8,7 @@ use squall_tests::holding::{Holding, resolved};
 use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::wait_until;
 use squall_tests::pair::{Pair, ask, seen};
-use squall_tests::skip::lab_is_possible;
+use squall_tests::skip::{lab_is_possible, lab_keeps_time};
 use squall_tests::talk::Measured;
 use squalld::agent::effects::Hold;
 
@@ -57,7 +57,7 @@ fn tcp(pair: &Pair, to: &str, count: usize) -> Measured {
 
 #[test]
 fn a_hundred_milliseconds_are_a_hundred_milliseconds_in_each_direction_and_protocol() {
-    if !lab_is_possible("a_hundred_milliseconds_are_a_hundred_milliseconds_in_each_direction_and_protocol") {
+    if !lab_keeps_time("a_hundred_milliseconds_are_a_hundred_milliseconds_in_each_direction_and_protocol") {
         return;
     }
     let pair = Pair::start();
@@ -85,7 +85,7 @@ fn a_hundred_milliseconds_are_a_hundred_milliseconds_in_each_direction_and_proto
 
 #[test]
 fn jitter_spreads_as_its_distribution_says() {
-    if !lab_is_possible("jitter_spreads_as_its_distribution_says") {
+    if !lab_keeps_time("jitter_spreads_as_its_distribution_says") {
         return;
     }
     let pair = Pair::start();
@@ -163,7 +163,7 @@ fn tcp_survives_loss_duplicates_overtaking_and_corruption_unharmed() {
 
 #[test]
 fn traffic_passes_undelayed_the_instant_the_worker_is_killed() {
-    if !lab_is_possible("traffic_passes_undelayed_the_instant_the_worker_is_killed") {
+    if !lab_keeps_time("traffic_passes_undelayed_the_instant_the_worker_is_killed") {
         return;
     }
     let pair = Pair::start();

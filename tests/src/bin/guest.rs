@@ -1,4 +1,4 @@
-//! `make guest`: the network suite of the daemon on Debian's kernel, where netem is.
+//! `make guest`: the network suites on Debian's kernel, where netem is. Arguments go to each suite (a test's name, `--nocapture`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use squall_tests::guest::{self, Content};
+use squall_tests::skip;
 
-/// Integration tests of squalld that run in the guest too.
-const SUITES: [&str; 1] = ["network"];
+/// Suites of this crate that run in the guest too: the lab and the holder are all they need.
+const SUITES: [&str; 3] = ["netem", "packet_filter", "packet_delay"];
 /// What the effects and the suites stand on.
 const MODULES: [&str; 27] = [
     "crc32c_generic",
@@ -48,15 +49,15 @@ fn main() -> anyhow::Result<ExitCode> {
     let target = std::env::current_exe()?.ancestors().nth(2).context("not in a target folder")?.to_owned();
     let cache = target.join("guest");
     std::fs::create_dir_all(&cache)?;
-    let (suites, daemon) = built()?;
+    let (suites, programs) = built()?;
     let mut content = Content {
-        programs: ["ip", "tc", "nft", "ping", "unshare", "nsenter"].map(String::from).to_vec(),
+        programs: ["ip", "tc", "nft", "ping", "nstat", "unshare", "nsenter"].map(String::from).to_vec(),
         modules: MODULES.map(String::from).to_vec(),
-        files: vec![daemon],
+        files: programs,
     };
     content.files.extend(suites.iter().cloned());
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let script = suites.iter().fold("failed=0\n".to_owned(), |script, suite| {
+    let script = suites.iter().fold(format!("failed=0; export {}=1\n", skip::EMULATED), |script, suite| {
         script + &format!("{} --test-threads=1 {} || failed=1\n", suite.display(), arguments.join(" "))
     }) + "exit $failed";
     let ended = guest::run(&cache, &content, &script, Duration::from_secs(900))?;
@@ -66,28 +67,29 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if ended.code == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Builds the suites and the daemon as cargo does, and asks it where they are.
-fn built() -> anyhow::Result<(Vec<PathBuf>, PathBuf)> {
+/// Builds the suites and the programs they start, and asks cargo where they are: both at the same path in the guest.
+fn built() -> anyhow::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let suites = SUITES.iter().flat_map(|suite| ["--test", suite]);
+    let suites = executables("test", ["test", "--no-run", "-p", "squall-tests"].into_iter().chain(suites))?;
+    let programs = executables("bin", ["build", "-p", "squalld", "-p", "squall-tests", "--bins"].into_iter())?;
+    let named = |name: &str| {
+        let found = programs.iter().find(|path| path.file_name() == Some(Path::new(name).as_os_str()));
+        found.cloned().with_context(|| format!("cargo did not name {name}"))
+    };
+    // The lab makes both programs' directory visible in its hosts, wherever that is.
+    Ok((suites, vec![named("squalld")?, named("squall-lab")?]))
+}
+
+/// Those of this kind that cargo builds: `test` or `bin`.
+fn executables<'a>(kind: &str, arguments: impl Iterator<Item = &'a str>) -> anyhow::Result<Vec<PathBuf>> {
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    cargo.args(["test", "--no-run", "--message-format=json", "-p", "squalld", "--bin", "squalld"]);
-    cargo.args(SUITES.iter().flat_map(|suite| ["--test", suite]));
+    cargo.args(arguments).arg("--message-format=json");
     let output = cargo.stderr(std::process::Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("the suites do not build");
     }
-    let mut suites = Vec::new();
-    let mut daemon = None;
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        let Some(path) = message["executable"].as_str().map(PathBuf::from) else { continue };
-        let is_test = message["profile"]["test"].as_bool() == Some(true);
-        match message["target"]["kind"][0].as_str() {
-            Some("test") => suites.push(path),
-            Some("bin") if !is_test && path.file_name() == Some(Path::new("squalld").as_os_str()) => {
-                daemon = Some(path)
-            }
-            _ => {}
-        }
-    }
-    Ok((suites, daemon.context("cargo did not name squalld")?))
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let messages = messages.filter(|message| message["target"]["kind"][0] == kind);
+    Ok(messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).collect())
 }

@@ -46,6 +46,8 @@ pub fn build(cache: &Path, kernel: &Kernel, content: &Content, script: &str) -> 
     }
     for file in &content.files {
         with_libraries(&root, file)?;
+        // The guest's memory holds all of it: what only a debugger reads stays outside. Without strip it is just larger.
+        let _ = Command::new("strip").arg("--strip-debug").arg(inside(&root, file)).status();
     }
     let init = root.join("init");
     fs::write(&init, init_script(&content.modules, script))?;

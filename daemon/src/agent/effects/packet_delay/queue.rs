@@ -25,6 +25,9 @@ use crate::agent::effects::flow_rules::{ENGINE_MARK, Side};
 use crate::agent::kernel::nfqueue::{Copy, Packet, PacketQueue};
 use crate::agent::kernel::raw::Sender;
 
+/// From a rule's verdict to the queue a packet takes microseconds.
+const STRAGGLERS: Duration = Duration::from_millis(3);
+
 /// What the engine did, over its life.
 #[derive(Debug, Clone)]
 pub struct Done {
@@ -166,7 +169,8 @@ impl Worker {
                 self.read(lane)?;
             }
             if ended {
-                // What came in before the rules went.
+                // A packet that met the rules just before they went may not be in the queue yet.
+                std::thread::sleep(STRAGGLERS);
                 for lane in 0..self.lanes.len() {
                     while self.read(lane)? > 0 {}
                 }
