@@ -78,7 +78,7 @@ fn verdict_of(report: &Report) -> (&'static str, &'static str, &'static str) {
 const CHECK: &str = "M7 12.5l3.4 3.4L17 8.6";
 const CROSS: &str = "M8 8l8 8M16 8l-8 8";
 const DASH: &str = "M7.5 12h9";
-const STOP: &str = "M9 9h6v6H9Z";
+const STOP: &str = "M9.6 9.6h4.8v4.8H9.6ZM10 12h4";
 const BANG: &str = "M12 6.8v6.4M12 17v.01";
 const QUESTION: &str = "M9.2 9.4a2.9 2.9 0 1 1 4.3 2.5c-1 .6-1.5 1-1.5 2M12 17.2v.01";
 const DOTS: &str = "M7.5 12v.01M12 12v.01M16.5 12v.01";
