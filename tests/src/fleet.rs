@@ -58,7 +58,6 @@ impl<'lab> Fleet<'lab> {
         let access = serde_json::from_slice(&text).expect("the access file is as documented");
         let mut fleet = Fleet { lab, control, access, coordinator, agents: BTreeMap::new() };
         for (name, agent) in agents {
-            fleet.enroll(name);
             fleet.start_agent(name, agent);
         }
         fleet.wait_connected(agents.len());
@@ -79,8 +78,11 @@ impl<'lab> Fleet<'lab> {
         }
     }
 
-    /// Starts (again) the agent of a host.
+    /// Starts (again) the agent of a host, enrolled if it is not yet.
     pub fn start_agent(&mut self, name: &str, agent: &Agent) {
+        if !self.lab.host(name).path("/run/squall/node.key").exists() {
+            self.enroll(name);
+        }
         let running = spawn_agent(self.lab.host(name), &self.access.url, agent);
         self.agents.insert(name.to_owned(), (running, agent.clone()));
     }
@@ -120,6 +122,10 @@ impl<'lab> Fleet<'lab> {
 
     pub fn nodes(&self) -> Vec<Node> {
         self.get("/v1/nodes").expect("the coordinator lists its nodes")
+    }
+
+    pub fn is_connected(&self, name: &str) -> bool {
+        self.nodes().iter().any(|node| node.name == name && node.connected)
     }
 
     pub fn wait_connected(&self, count: usize) {
@@ -206,7 +212,7 @@ impl<'lab> Fleet<'lab> {
     /// Listens to a run's events from its first.
     pub fn follow(&self, run: &str) -> Run<'_, 'lab> {
         let mut command = self.curl(&format!("/v1/runs/{run}/stream"));
-        let mut stream = self.control.start(command.arg("-N").stdout(Stdio::piped()));
+        let mut stream = self.control.start(command.arg("-N").stdout(Stdio::piped()).stderr(Stdio::null()));
         let stdout = stream.child().stdout.take().expect("piped");
         let (send, receive) = channel();
         std::thread::spawn(move || {

@@ -10,6 +10,7 @@ mod root {
     mod network_latency;
     mod network_loss;
     mod network_partition;
+    mod one_host;
     mod policy;
     mod process_kill;
     mod process_pause;

@@ -10,7 +10,7 @@ use squall_tests::scene::{Scene, assert_bites, experiment, seen_by};
 fn total_loss_to_everything_spares_the_session_and_the_coordinator() {
     let Some(scene) = Scene::set("total_loss_to_everything_spares_the_session_and_the_coordinator") else { return };
     let b = scene.host("b");
-    let _sshd = b.start(b.talk("sshd").args(["--at", "10.77.0.2:22"]));
+    let sshd = b.start(b.talk("sshd").args(["--at", "10.77.0.2:22"]));
     assert!(wait_until(Duration::from_secs(2), || {
         scene.ask("a", &["tcp-connect", "--to", "10.77.0.2:22"]).error.is_none()
     }));
@@ -35,6 +35,6 @@ fn total_loss_to_everything_spares_the_session_and_the_coordinator() {
     assert!(seen.error.is_none(), "the session broke: {seen:?}");
     assert!(seen.answered() > 60 && seen.longest_gap_us < 500_000, "the session stalled: {seen:?}");
     assert_eq!(scene.udp("a", "b", 10).lost(), 0);
-    drop(_sshd);
-    let _ = before;
+    scene.assert_same("b", &before);
+    drop(sshd);
 }
