@@ -4,6 +4,7 @@
 //! [`Report::html`] as one page, [`Report::junit`] for CI, and serde for JSON. All times are microseconds since the run was submitted.
 
 mod html;
+mod html_sections;
 mod junit;
 mod plot;
 #[cfg(test)]
