@@ -62,7 +62,7 @@ pub struct Submit {
 }
 
 /// A plan, and what each agent says of its part in it (read only, nothing was done).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Planned {
     pub plan: Plan,
     pub checks: Vec<Checked>,

@@ -13,7 +13,7 @@ use crate::target::ProcessSelector;
 use crate::units::{Percent, Size, Span};
 
 /// One typed change to one host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "effect", rename_all = "kebab-case")]
 pub enum Effect {
     /// Drop, reject or reset packets. Held by an nft table with the `owner` flag and by timed set elements.
@@ -31,10 +31,11 @@ pub enum Effect {
 }
 
 /// Which packets. Empty lists mean "any"; all conditions must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flow {
     /// Addresses at the other end. Empty: everyone.
+    #[schemars(with = "Vec<String>")]
     pub peers: Vec<IpCidr>,
     pub direction: Direction,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +91,7 @@ impl Spare {
     pub const ALL: [Spare; 5] = [Spare::Coordinator, Spare::Ssh, Spare::Dns, Spare::Neighbours, Spare::Loopback];
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PacketFilter {
     pub flow: Flow,
@@ -124,7 +125,7 @@ pub enum Connections {
     New,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PacketDelay {
     pub flow: Flow,
@@ -166,7 +167,7 @@ pub enum Distribution {
     Pareto,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendSignal {
     pub processes: ProcessSelector,
@@ -194,13 +195,13 @@ pub enum SignalName {
     Usr2,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Freeze {
     pub processes: ProcessSelector,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldSpace {
     /// A directory on the filesystem to fill.
@@ -211,7 +212,7 @@ pub struct HoldSpace {
 }
 
 /// How much of something finite.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Amount {
     Bytes(Size),
@@ -221,7 +222,7 @@ pub enum Amount {
     LeaveFree(Size),
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "resource", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Hog {
     Cpu {

@@ -225,7 +225,7 @@ pub struct Condition {
 }
 
 /// One sample of a probe, as measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Sample {
     pub outcome: Outcome,

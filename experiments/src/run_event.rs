@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::probe::{Judgement, Phase, Sample};
 use crate::wire::Checked;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunEvent {
     /// From 0, without gaps.
@@ -22,7 +22,7 @@ pub struct RunEvent {
     pub event: Event,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Event {
     /// The first event: who started what.

@@ -173,3 +173,19 @@ async fn an_agent_that_gives_no_sign_is_lost_within_its_lease() {
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     drop(socket);
 }
+
+#[tokio::test]
+async fn the_document_refers_to_nothing_that_it_does_not_hold_and_fits_what_is_answered() {
+    let world = World::new().await;
+    let document: Value = world.get("/v1/openapi.json").await;
+    let text = document.to_string();
+    let mut references = 0;
+    for reference in text.split("\"$ref\":\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        references += 1;
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+    assert!(references > 50, "only {references} references");
+    let fields = &document["components"]["schemas"]["Health"]["properties"];
+    let health: Value = world.get("/v1/health").await;
+    assert!(health.as_object().unwrap().keys().eq(fields.as_object().unwrap().keys()), "{health} {fields}");
+}

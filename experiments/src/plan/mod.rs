@@ -15,7 +15,7 @@ use crate::experiment::{Experiment, Pulse};
 use crate::probe::Condition;
 use crate::units::Span;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Plan {
     pub experiment: Experiment,
@@ -26,14 +26,14 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum PlannedStep {
     Wait { duration: Span },
     Fault(Box<PlannedFault>),
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PlannedFault {
     pub name: String,
@@ -49,7 +49,7 @@ pub struct PlannedFault {
 }
 
 /// One fault of a run on one node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Injection {
     /// Unique within the plan: `step.node`, e.g. `0.db1`. With the run's id before it, unique for ever.

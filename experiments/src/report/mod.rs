@@ -15,6 +15,7 @@ mod timeline;
 mod times;
 pub mod words;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{LinkMatrix, PlannedStep};
@@ -26,7 +27,7 @@ pub use series::{Point, ProbeReport, Statistics};
 pub use times::{Delays, InjectionRow, Moments};
 
 /// One run, as its events tell it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     pub run: String,
@@ -64,7 +65,7 @@ pub struct Report {
 }
 
 /// A phase of the watch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PhaseSpan {
     pub phase: Phase,
@@ -74,7 +75,7 @@ pub struct PhaseSpan {
 }
 
 /// A limit that was exceeded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Breach {
     pub at_us: u64,
@@ -83,7 +84,7 @@ pub struct Breach {
 }
 
 /// The link matrix of one step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Links {
     pub step: String,

@@ -1,12 +1,13 @@
 //! What each probe measured: its samples in order, and their statistics in each phase.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::{Judgement, Outcome, Phase, Probe};
 use crate::run_event::{Event, RunEvent};
 
 /// One probe over the whole run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeReport {
     pub name: String,
@@ -22,7 +23,7 @@ pub struct ProbeReport {
 }
 
 /// One sample.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Point {
     pub at_us: u64,
@@ -35,7 +36,7 @@ pub struct Point {
 }
 
 /// Of one probe in one phase.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
     pub phase: Phase,

@@ -1,12 +1,13 @@
 //! What happened to each injection, and when.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Injection, Plan, PlannedFault, PlannedStep, in_words};
 use crate::run_event::{Event, Evidence, InjectionReport, InjectionState, RevertCause, RunEvent};
 
 /// One fault of a run on one node, once for each pulse.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InjectionRow {
     /// `step.node` with a pulse counter, without the run's id.
@@ -38,7 +39,7 @@ pub struct InjectionRow {
 }
 
 /// Microseconds since the run was submitted, as the coordinator saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Moments {
     pub ordered_us: Option<u64>,
@@ -55,7 +56,7 @@ pub struct Moments {
 }
 
 /// Microseconds between moments; None where one of them did not happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delays {
     pub order_to_active_us: Option<u64>,

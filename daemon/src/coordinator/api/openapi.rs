@@ -5,19 +5,24 @@ use std::sync::OnceLock;
 use axum::Json;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
-use squall_experiments::api::{Created, Halted, Health, Problem, Rerun, RunSummary, Submit};
+use squall_experiments::api::{Created, Halted, Health, Planned, Problem, Rerun, RunSummary, Submit};
 use squall_experiments::inventory::Node;
+use squall_experiments::report::Report;
+use squall_experiments::run_event::RunEvent;
+use utoipa::openapi::OpenApi;
 
-pub static DOCUMENT: OnceLock<Value> = OnceLock::new();
+/// Of the routes, set when they are made. The document is only written out when it is first asked for.
+pub static PATHS: OnceLock<OpenApi> = OnceLock::new();
+static DOCUMENT: OnceLock<Value> = OnceLock::new();
 
 /// This document.
 #[utoipa::path(get, path = "/v1/openapi.json", responses((status = 200, body = Object)))]
-pub async fn document() -> Json<Value> {
-    Json(DOCUMENT.get().cloned().unwrap_or_default())
+pub async fn document() -> Json<&'static Value> {
+    Json(DOCUMENT.get_or_init(|| PATHS.get().map(complete).unwrap_or_default()))
 }
 
 /// Adds the schemas, which the types derive as JSON Schema (OpenAPI 3.1 takes it as it is), and how callers are authenticated.
-pub fn complete(paths: utoipa::openapi::OpenApi) -> Value {
+fn complete(paths: &OpenApi) -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
@@ -25,8 +30,11 @@ pub fn complete(paths: utoipa::openapi::OpenApi) -> Value {
     generator.subschema_for::<Halted>();
     generator.subschema_for::<Health>();
     generator.subschema_for::<Node>();
+    generator.subschema_for::<Planned>();
     generator.subschema_for::<Problem>();
+    generator.subschema_for::<Report>();
     generator.subschema_for::<Rerun>();
+    generator.subschema_for::<RunEvent>();
     generator.subschema_for::<RunSummary>();
     generator.subschema_for::<Submit>();
     let mut schemas = Value::Object(generator.take_definitions(true));
@@ -34,12 +42,6 @@ pub fn complete(paths: utoipa::openapi::OpenApi) -> Value {
     schemas["Nodes"] = array_of("Node");
     schemas["RunSummaries"] = array_of("RunSummary");
     schemas["RunEvents"] = array_of("RunEvent");
-    // Their shapes are the language's; until those types derive a schema, what every one of them has.
-    schemas["RunEvent"] = json!({"type": "object", "required": ["seq", "atUs", "wallMs", "event"], "properties": {
-        "seq": {"type": "integer"}, "atUs": {"type": "integer"}, "wallMs": {"type": "integer"}, "event": {"type": "string"}}});
-    schemas["Planned"] = json!({"type": "object", "required": ["plan", "checks"], "properties": {
-        "plan": {"type": "object"}, "checks": {"type": "array", "items": {"type": "object"}}}});
-    schemas["Report"] = json!({"type": "object"});
     let mut document = serde_json::to_value(paths).unwrap_or_default();
     document["info"] = json!({
         "title": "Squall",
