@@ -37,3 +37,29 @@ fn an_order_is_active_within_milliseconds() {
     // A build without optimisation on a busy machine; the aim for a release is 10 ms at p99.
     assert!(half < 100_000, "half of all orders took more than {half} us");
 }
+
+/// A line of /proc/PID/status or smaps_rollup, in KiB.
+fn kibibytes(pid: i32, file: &str, key: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+#[test]
+fn an_idle_agent_and_its_guard_are_small_and_asleep() {
+    let Some(world) = World::with_agent("idle cost") else { return };
+    let guard = world.children("guard")[0].pid;
+    let ticks = |pid| squalld::agent::kernel::procfs::stat(pid).unwrap().cpu_ticks;
+    // After start-up: the blocking pool's threads end ten seconds after their last work.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let (agent, before, from) = (world.agent_pid(), ticks(world.agent_pid()), std::time::Instant::now());
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let used = ticks(agent) - before;
+    println!("agent: {used} ticks of 10 ms in {:?}", from.elapsed());
+    for (role, pid) in [("agent", agent), ("guard", guard)] {
+        let (rss, anon) = (kibibytes(pid, "status", "VmRSS"), kibibytes(pid, "status", "RssAnon"));
+        println!("{role}: RSS {rss} KiB, of which its own (not the program's file) {anon} KiB");
+    }
+    assert!(used <= 2, "an idle agent used {used} ticks in four seconds");
+    assert!(kibibytes(guard, "status", "RssAnon") <= 2 << 10);
+}

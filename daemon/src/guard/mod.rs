@@ -18,7 +18,7 @@ use crate::agent::effects::ProcessId;
 use crate::agent::journal::lock::Lock;
 use crate::agent::journal::record::{Change, Intent, Writer};
 use crate::agent::journal::{self, Journal};
-use crate::agent::kernel::boottime;
+use crate::agent::kernel::{boottime, trim};
 use crate::agent::undo::{self, Ended};
 use squall_experiments::run_event::{InjectionState, RevertCause};
 
@@ -44,6 +44,8 @@ pub fn run(state_dir: &Path) -> anyhow::Result<()> {
     set(&timer, next_deadline(&intents, 0))?;
     std::io::stdout().write_all(&[READY])?;
     std::io::stdout().flush()?;
+    // It sleeps from here on, perhaps for months.
+    trim::drop_clean_pages();
     loop {
         match wait(&line, &timer)? {
             Heard::Deadline(at) => set(&timer, at)?,

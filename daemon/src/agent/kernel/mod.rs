@@ -14,3 +14,4 @@ pub mod pidfd;
 pub mod procfs;
 pub mod raw;
 pub mod tc;
+pub mod trim;
