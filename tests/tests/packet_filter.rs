@@ -77,6 +77,10 @@ fn other_peers_other_ports_and_other_protocols_are_left_alone() {
     assert_eq!(pair.connect("10.77.0.2:8"), None);
     assert_eq!(pair.connect("[fd77::2]:7"), None);
     assert_eq!(ask(pair.a(), "udp-ping", "10.77.0.2:7", &[]).lost(), 0);
+    let outcome = holding.release();
+    assert!(outcome.evidence.iter().any(|evidence| evidence.what == "connection to 10.77.0.2:7"), "{outcome:?}");
+    assert!(outcome.evidence.iter().all(|evidence| evidence.bites == Some(true)), "{outcome:?}");
+    let holding = Holding::start(pair.a(), hold(cut()), LONG);
     drop(holding);
     assert!(pair.connects(), "SIGKILL of the holder did not end it at once");
 }
@@ -155,6 +159,24 @@ fn new_connections_are_refused_in_the_way_that_was_asked_for() {
             assert_eq!(word, expected, "{how:?} {connections:?} to {to}: {error:?}");
             holding.release();
         }
+    }
+}
+
+#[test]
+fn a_cut_that_both_ends_make_is_proved_on_an_idle_link() {
+    if !lab_is_possible("a_cut_that_both_ends_make_is_proved_on_an_idle_link") {
+        return;
+    }
+    let pair = Pair::start();
+    let mut mirrored = cut();
+    mirrored.flow.peers = vec!["10.77.0.1/32".parse().unwrap(), "fd77::1/128".parse().unwrap()];
+    let first = Holding::start(pair.b(), hold(mirrored), LONG);
+    // The second finds its peer silent already.
+    let second = Holding::start(pair.a(), hold(cut()), LONG);
+    std::thread::sleep(Duration::from_millis(300));
+    for outcome in [second.release(), first.release()] {
+        assert_eq!(outcome.evidence[0].bites, Some(true), "{:?}", outcome.evidence);
+        assert!(outcome.evidence.iter().all(|evidence| evidence.bites != Some(false)), "{:?}", outcome.evidence);
     }
 }
 

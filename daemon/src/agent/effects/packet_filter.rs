@@ -4,13 +4,15 @@
 //! harmless as well: the timed elements run out and the rules match nothing.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use squall_experiments::effect::{Connections, Cut, Flow, PacketFilter};
 use squall_experiments::run_event::Evidence;
 
 use super::flow_rules::{ALIVE, Action, LATE, Rules, Side};
-use super::reach::{Answers, Reach, life_until, milliseconds};
+use super::reach::{Answers, Question, Reach, life_until, milliseconds};
 use super::tether::{Outcome, Tether, Wake};
 use super::{Context, Hold, Prepared, Presence, Refusal, SparedFlow, Trace};
 use crate::agent::kernel::netlink::{Refused, Socket};
@@ -18,7 +20,7 @@ use crate::agent::kernel::nft::{self, Batch, Counter, QueueKind, Table};
 use crate::agent::{facts, spared};
 
 /// How long an echo request may go unanswered before it counts as lost.
-const PATIENCE: std::time::Duration = std::time::Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_millis(150);
 
 pub fn prepare(effect: &PacketFilter, context: &Context) -> Result<Prepared, Refusal> {
     use squall_experiments::inventory::Ability;
@@ -58,20 +60,26 @@ pub fn free_table(context: &Context) -> Result<String, Refusal> {
 }
 
 pub fn hold(table: &str, filter: &PacketFilter, spared: &[SparedFlow], tether: &mut Tether) -> anyhow::Result<Outcome> {
-    let mut reach = Reach::before(&filter.flow, filter.connections);
+    let reach = Reach::before(&filter.flow, filter.connections);
     let mut socket = nft::open()?;
     install(&mut socket, table, filter, spared, tether.deadline_us())?;
     tether.active(vec![in_place(&mut socket, table)?]);
 
     let mut evidence = Vec::new();
     let mut released = false;
-    if let Some(reach) = &mut reach {
-        let times = questions(filter.share.fraction());
-        let (answers, ended) = reach.during(tether, times, PATIENCE, |deadline| renew(&mut socket, table, deadline));
-        released = ended;
-        evidence.extend(answers.iter().map(|(peer, answers)| {
-            judge(&format!("echo to {peer}"), reach.before[peer], answers, filter.share.fraction())
-        }));
+    if let Some(reach) = &reach {
+        let fraction = filter.share.fraction();
+        let times = if reach.question == Question::Echo { questions(fraction) } else { 1 };
+        match reach.during(tether, times, PATIENCE, |deadline| renew(&mut socket, table, deadline)) {
+            Some(answers) => evidence.extend(answers.iter().map(|(peer, answers)| {
+                let what = match reach.question {
+                    Question::Echo => format!("echo to {peer}"),
+                    Question::Connect(port) => format!("connection to {}", SocketAddr::new(*peer, port)),
+                };
+                judge(what, reach.before.get(peer).copied(), answers, fraction)
+            })),
+            None => released = true,
+        }
     }
     while !released {
         match tether.wait(None, None) {
@@ -194,17 +202,19 @@ fn questions(fraction: f64) -> usize {
     ((0.001_f64.ln() / (1.0 - fraction).ln()).ceil() as usize).clamp(2, 100)
 }
 
-fn judge(what: &str, before: std::time::Duration, answers: &Answers, fraction: f64) -> Evidence {
+/// Without an answer before, silence now proves nothing; the counters may.
+fn judge(what: String, before: Option<Duration>, answers: &Answers, fraction: f64) -> Evidence {
     let lost = answers.asked.saturating_sub(answers.times.len());
     let by_chance = (1.0 - fraction).powi(answers.asked as i32);
     let bites = match lost {
+        _ if before.is_none() => None,
         0 if answers.asked == 0 || by_chance > 0.001 => None,
         0 => Some(false),
         _ => Some(true),
     };
     Evidence {
-        what: what.to_owned(),
-        before: format!("answers in {}", milliseconds(before)),
+        what,
+        before: before.map_or("no answer".into(), |time| format!("answers in {}", milliseconds(time))),
         after: format!("{lost} of {} lost", answers.asked),
         bites,
         numbers: BTreeMap::from([("asked".into(), answers.asked as f64), ("lost".into(), lost as f64)]),
@@ -263,7 +273,6 @@ pub fn leftovers() -> anyhow::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_share_asks_until_a_miss_would_be_a_surprise() {
@@ -275,9 +284,10 @@ mod tests {
     #[test]
     fn all_answers_to_a_full_cut_say_that_it_does_not_bite_and_to_a_small_share_say_nothing() {
         let answers = Answers { asked: 2, times: vec![Duration::from_millis(1); 2] };
-        assert_eq!(judge("x", Duration::ZERO, &answers, 1.0).bites, Some(false));
-        assert_eq!(judge("x", Duration::ZERO, &answers, 0.1).bites, None);
+        assert_eq!(judge("x".into(), Some(Duration::ZERO), &answers, 1.0).bites, Some(false));
+        assert_eq!(judge("x".into(), Some(Duration::ZERO), &answers, 0.1).bites, None);
         let lost = Answers { asked: 2, times: vec![] };
-        assert_eq!(judge("x", Duration::ZERO, &lost, 0.1).bites, Some(true));
+        assert_eq!(judge("x".into(), Some(Duration::ZERO), &lost, 0.1).bites, Some(true));
+        assert_eq!(judge("x".into(), None, &lost, 1.0).bites, None);
     }
 }

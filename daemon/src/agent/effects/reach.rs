@@ -1,13 +1,14 @@
 //! Whether a peer can be reached, before and while a network effect is active: the measured half of its evidence.
 //!
-//! The questions are asked only where the effect's own rules would match them; an answer that proves nothing is not asked for.
+//! A question is asked only where the effect's own rules match its packets; an answer that proves nothing is not asked for. Asking is
+//! traffic too: on an idle link it is what the rules' counters count.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use squall_experiments::effect::{Connections, Flow, Protocol};
+use squall_experiments::effect::{Connections, Direction, Flow, Protocol};
 
 use super::tether::{Tether, Wake};
 use crate::agent::kernel::boottime;
@@ -19,11 +20,21 @@ const MOST_PEERS: usize = 4;
 /// Of the first round: it stands between the order and the effect.
 const BEFORE: Duration = Duration::from_millis(20);
 
-/// Echo requests to some of a flow's peers.
+/// How a peer is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// ICMP echo.
+    Echo,
+    /// A TCP connection to this port, closed at once.
+    Connect(u16),
+}
+
+/// Some of a flow's peers, and what they answered before the effect.
 #[derive(Debug)]
 pub struct Reach {
-    echo: Echo,
-    /// Those that answered before, with their round trip.
+    pub question: Question,
+    peers: Vec<IpAddr>,
+    /// Of those that answered.
     pub before: BTreeMap<IpAddr, Duration>,
 }
 
@@ -35,16 +46,9 @@ pub struct Answers {
 }
 
 impl Reach {
-    /// Asks once. None: no echo request can tell (no single peers, a flow of other packets, nobody answers).
+    /// Asks each peer once. None: no question of ours would meet the flow's rules.
     pub fn before(flow: &Flow, connections: Connections) -> Option<Reach> {
-        let echo_matches = matches!(flow.protocol, None | Some(Protocol::Icmp))
-            && flow.local_ports.is_empty()
-            && flow.remote_ports.is_empty()
-            && flow.interface.is_none()
-            && connections != Connections::Established;
-        if !echo_matches {
-            return None;
-        }
+        let question = question(flow, connections)?;
         let own: Vec<IpAddr> = links::all().ok()?.into_iter().flat_map(|link| link.addresses).collect();
         let peers: Vec<IpAddr> = flow
             .peers
@@ -57,51 +61,73 @@ impl Reach {
         if peers.is_empty() {
             return None;
         }
-        let mut echo = Echo::open().ok()?;
-        let before: BTreeMap<IpAddr, Duration> = echo
-            .round(&peers, 1, BEFORE)
-            .into_iter()
-            .filter_map(|(peer, times)| Some((peer, *times.first()?)))
-            .collect();
-        (!before.is_empty()).then_some(Reach { echo, before })
+        let answers = ask(question, &peers, 1, BEFORE);
+        let before = answers.into_iter().filter_map(|(peer, times)| Some((peer, *times.first()?))).collect();
+        Some(Reach { question, peers, before })
     }
 
-    /// Asks again, `times` times each, and listens for `patience` after the last; ends early on what the tether says.
-    /// The tether's word, if it was not just time that passed, comes back too.
+    /// Asks again, `times` times each, and listens for `patience` after the last, on a thread of its own while the tether is kept.
+    /// None if the tether released before all was heard.
     pub fn during(
-        &mut self,
+        &self,
         tether: &mut Tether,
         times: usize,
         patience: Duration,
         mut renewed: impl FnMut(u64),
-    ) -> (BTreeMap<IpAddr, Answers>, bool) {
-        let mut found: BTreeMap<IpAddr, Answers> = self.before.keys().map(|peer| (*peer, Answers::default())).collect();
-        let mut until = Instant::now() + patience;
-        let mut released = false;
+    ) -> Option<BTreeMap<IpAddr, Answers>> {
+        let (question, peers) = (self.question, self.peers.clone());
+        let (heard, finished) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).ok()?;
+        let thread = std::thread::spawn(move || {
+            let answers = ask(question, &peers, times, patience);
+            drop(finished);
+            answers
+        });
         loop {
-            let asked_all = found.values().all(|answers| answers.asked >= times);
-            if !asked_all {
-                for (peer, answers) in &mut found {
-                    self.echo.ask(*peer);
-                    answers.asked += 1;
-                }
-                until = Instant::now() + patience;
-            }
-            for (peer, time) in self.echo.answers() {
-                found.entry(peer).or_default().times.push(time);
-            }
-            let complete = asked_all && found.values().all(|answers| answers.times.len() >= answers.asked);
-            if complete || released || Instant::now() >= until {
-                return (found, released);
-            }
-            let pause =
-                if asked_all { until.saturating_duration_since(Instant::now()) } else { Duration::from_millis(1) };
-            match tether.wait(Some(pause), asked_all.then(|| self.echo.as_fd())) {
-                Wake::Release => released = true,
+            match tether.wait(None, Some(heard.as_fd())) {
+                Wake::Release => return None,
                 Wake::Renewed { deadline_us } => renewed(deadline_us),
-                Wake::Tick => {}
+                Wake::Tick => break,
             }
         }
+        let answers = thread.join().ok()?;
+        Some(answers.into_iter().map(|(peer, found)| (peer, Answers { asked: times, times: found })).collect())
+    }
+}
+
+/// The one whose packets the flow's rules match.
+fn question(flow: &Flow, connections: Connections) -> Option<Question> {
+    if !flow.local_ports.is_empty() || flow.interface.is_some() || connections == Connections::Established {
+        return None;
+    }
+    // An attempt of ours is an outgoing one: rules for new incoming connections do not meet it.
+    if connections == Connections::New && flow.direction == Direction::From {
+        return None;
+    }
+    match (flow.protocol, flow.remote_ports.first()) {
+        (None | Some(Protocol::Icmp), None) => Some(Question::Echo),
+        (None | Some(Protocol::Tcp), Some(port)) => Some(Question::Connect(*port)),
+        _ => None,
+    }
+}
+
+fn ask(question: Question, peers: &[IpAddr], times: usize, patience: Duration) -> BTreeMap<IpAddr, Vec<Duration>> {
+    match question {
+        Question::Echo => match Echo::open() {
+            Ok(mut echo) => echo.round(peers, times, patience),
+            Err(_) => BTreeMap::new(),
+        },
+        Question::Connect(port) => std::thread::scope(|scope| {
+            let threads = peers.iter().map(|peer| {
+                let connect = move || {
+                    let start = Instant::now();
+                    let connected = TcpStream::connect_timeout(&SocketAddr::new(*peer, port), patience).is_ok();
+                    connected.then(|| start.elapsed())
+                };
+                (*peer, scope.spawn(move || (0..times).filter_map(|_| connect()).collect()))
+            });
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|(peer, thread)| (peer, thread.join().unwrap_or_default())).collect()
+        }),
     }
 }
 
@@ -112,4 +138,22 @@ pub fn life_until(deadline_us: u64) -> Duration {
 
 pub fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_questions_that_meet_the_rules_are_asked() {
+        let flow = Flow::default();
+        assert_eq!(question(&flow, Connections::All), Some(Question::Echo));
+        assert_eq!(question(&flow, Connections::Established), None);
+        let web = Flow { remote_ports: vec![80, 443], ..Flow::default() };
+        assert_eq!(question(&web, Connections::All), Some(Question::Connect(80)));
+        let dns = Flow { remote_ports: vec![53], protocol: Some(Protocol::Udp), ..Flow::default() };
+        assert_eq!(question(&dns, Connections::All), None);
+        let server = Flow { local_ports: vec![80], ..Flow::default() };
+        assert_eq!(question(&server, Connections::All), None);
+    }
 }

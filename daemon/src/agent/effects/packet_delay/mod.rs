@@ -68,7 +68,7 @@ pub fn hold(
     interfaces: &[u32],
     tether: &mut Tether,
 ) -> anyhow::Result<Outcome> {
-    let mut reach = Reach::before(&delay.flow, Connections::All);
+    let reach = Reach::before(&delay.flow, Connections::All);
     let mut socket = nft::open()?;
     let rules =
         |action, output_priority, life| Rules { table, flow: &delay.flow, spared, action, output_priority, life };
@@ -97,7 +97,7 @@ pub fn hold(
     };
     let there = in_place(&mut socket, table).inspect_err(|_| netem::take_back(interfaces))?;
     tether.active(vec![there]);
-    let evidence = watch(table, delay, &mut reach, engine.as_ref(), &mut socket, tether);
+    let evidence = watch(table, delay, &reach, engine.as_ref(), &mut socket, tether);
     // The kernel drops every queued packet of this namespace when a hook goes (nf_queue_nf_hook_drop): first nothing new is queued,
     // then everything that waits is let go, and only then the table is deleted.
     disarm(&mut socket, table);
@@ -114,7 +114,7 @@ pub fn hold(
 fn watch(
     table: &str,
     delay: &PacketDelay,
-    reach: &mut Option<Reach>,
+    reach: &Option<Reach>,
     engine: Option<&queue::Engine>,
     socket: &mut Socket,
     tether: &mut Tether,
@@ -124,9 +124,14 @@ fn watch(
     if let Some(reach) = reach {
         let slowest = reach.before.values().max().copied().unwrap_or_default();
         let patience = longest(delay) + slowest + Duration::from_millis(100);
-        let (answers, ended) = reach.during(tether, QUESTIONS, patience, |deadline| renew(socket, table, deadline));
-        released = ended;
-        evidence.extend(answers.iter().map(|(peer, answers)| judge(*peer, reach.before[peer], answers, delay)));
+        match reach.during(tether, QUESTIONS, patience, |deadline| renew(socket, table, deadline)) {
+            Some(answers) => evidence.extend(
+                answers
+                    .iter()
+                    .filter_map(|(peer, answers)| Some(judge(*peer, *reach.before.get(peer)?, answers, delay))),
+            ),
+            None => released = true,
+        }
     }
     while !released {
         match tether.wait(engine.map(|_| WATCH), None) {
