@@ -1,6 +1,7 @@
 //! Who is connected, and which run hears what they say. Knows connections only as outboxes; [`super::agent_socket`] drives them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Hub {
     changed: watch::Sender<u64>,
     /// Called with every node that connects: who was known once still counts for a quorum after a restart.
     keep: Box<dyn Fn(&Node) + Send + Sync>,
+    /// Agents that go from now on are no loss.
+    pub stopping: AtomicBool,
     /// What agents say about runs that nobody listens for any more.
     late: mpsc::UnboundedSender<Late>,
 }
@@ -94,7 +97,15 @@ impl Hub {
             (node.name.clone(), Known { node, link: None, open: Vec::new() })
         };
         let inner = Mutex::new(Inner { nodes: known.into_iter().map(away).collect(), ..Inner::default() });
-        let hub = Hub { epoch, lease, inner, changed: watch::Sender::new(0), keep: Box::new(keep), late };
+        let hub = Hub {
+            epoch,
+            lease,
+            inner,
+            changed: watch::Sender::new(0),
+            keep: Box::new(keep),
+            stopping: AtomicBool::new(false),
+            late,
+        };
         (hub, late_heard)
     }
 
@@ -186,7 +197,11 @@ impl Hub {
             }
             inner.listeners(node)
         };
-        tracing::warn!(node, "agent lost");
+        if self.stopping.load(Ordering::Relaxed) {
+            tracing::debug!(node, "agent gone");
+        } else {
+            tracing::warn!(node, "agent lost");
+        }
         self.changed.send_modify(|count| *count += 1);
         for inbox in listeners {
             let _ = inbox.send(Input::AgentLost { node: node.to_owned() }).await;

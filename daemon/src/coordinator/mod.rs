@@ -157,6 +157,7 @@ impl Running {
     pub async fn stop(self, by: &str) -> Vec<String> {
         self.coordinator.runs.stop(by, self.coordinator.hub.lease * 2).await;
         let dirty = self.coordinator.runs.dirty();
+        self.coordinator.hub.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         self.stop.cancel();
         let _ = self.serving.await;
         self.listening_late.abort();

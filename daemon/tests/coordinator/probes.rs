@@ -128,6 +128,10 @@ async fn command_runs_what_the_configuration_names() {
     let (verdict, found) = judged(&world, &shop, probe).await;
     assert!(found.iter().all(|sample| sample.value == Some(0.5)), "{found:?}");
     assert_eq!(verdict, Verdict::Held);
+    let unlisted = json!({"command": {"name": "/bin/true"}});
+    let (status, answer) = world.post("/v1/runs", &json!({"experiment": watching(&shop, unlisted)})).await;
+    assert_eq!(status, 422);
+    assert!(answer["reasons"][0].as_str().unwrap().contains("allow no `/bin/true`"), "{answer}");
 }
 
 #[tokio::test]

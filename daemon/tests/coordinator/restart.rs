@@ -91,3 +91,29 @@ async fn an_injection_that_no_run_owns_is_halted_when_its_agent_comes() {
     let (status, _) = world.post(&format!("/v1/runs/{run}/halt"), &json!({})).await;
     assert_eq!(status, 404);
 }
+
+/// A table that is away stands for a full disk: nothing can be committed.
+fn disk(world: &World, statement: &str) {
+    rusqlite::Connection::open(world.dir.path().join("squall.db")).unwrap().execute_batch(statement).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_injected_that_cannot_be_stored_and_nothing_that_happened_is_lost() {
+    let (world, shop) = (World::new().await, Shop::open().await);
+    let web = world.agent("web1", 1).await;
+    let mut slow = experiment(&shop, "20s");
+    slow["steadyState"][0]["every"] = json!("200ms");
+    let run = world.submit(&slow).await;
+    disk(&world, "ALTER TABLE event RENAME TO away");
+    let (verdict, why) = world.verdict(&run).await;
+    assert_eq!(verdict, Verdict::Aborted, "{why}");
+    assert!(web.seen().states.is_empty(), "{:?}", web.seen().states);
+    let (status, answer) = world.post("/v1/runs", &json!({"experiment": experiment(&shop, "1s")})).await;
+    assert_eq!((status, answer["kind"].as_str()), (503, Some("internal")), "{answer}");
+    disk(&world, "ALTER TABLE away RENAME TO event");
+    let events = world.events_to_the_end(&run).await;
+    assert!(matches!(events.last().unwrap().event, Event::Finished { .. }));
+    assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), (0..events.len() as u64).collect::<Vec<_>>());
+    let again = world.submit(&experiment(&shop, "100ms")).await;
+    assert_eq!(world.verdict(&again).await.0, Verdict::Held);
+}

@@ -88,6 +88,10 @@ fn resolve(coordinator: &Coordinator, submit: &Submit) -> Result<Plan, ApiError>
 }
 
 fn plan_now(coordinator: &Coordinator, experiment: &Experiment, seed: u64) -> Result<Plan, ApiError> {
+    let cannot = coordinator.runs.cannot_probe(experiment);
+    if !cannot.is_empty() {
+        return Err(ApiError::refused(cannot));
+    }
     plan::resolve(experiment, &coordinator.hub.inventory(), seed).map_err(|refused| ApiError::refused(refused.reasons))
 }
 

@@ -31,6 +31,11 @@ impl Commands {
         Self::parse(&text).with_context(|| format!("{} cannot be used", path.display()))
     }
 
+    /// Why a name cannot be started, or None if it can.
+    pub fn missing(&self, name: &str) -> Option<String> {
+        (!self.0.contains_key(name)).then(|| format!("the coordinator's --probe-commands allow no `{name}`"))
+    }
+
     fn parse(text: &str) -> anyhow::Result<Self> {
         let documents = Yaml::load_from_str(text)?;
         let Some(document) = documents.first() else { return Ok(Commands::default()) };
@@ -55,7 +60,7 @@ impl Commands {
 /// Ok: exit code 0 (and a number, if one is wanted). Bad: another exit code, or too slow. Unknown: it cannot be started.
 pub async fn measure(probe: &CommandProbe, commands: &Commands) -> Measured {
     let Some((program, arguments)) = commands.0.get(&probe.name).and_then(|argv| argv.split_first()) else {
-        return Measured::unknown(format!("the coordinator's --probe-commands allow no `{}`", probe.name));
+        return Measured::unknown(commands.missing(&probe.name).unwrap_or_default());
     };
     let mut group = match Group::start(program, arguments) {
         Ok(group) => group,

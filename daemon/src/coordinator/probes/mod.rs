@@ -37,6 +37,15 @@ impl Tools {
         Tools { hub, commands, http: http::Clients::default() }
     }
 
+    /// Why probes of an experiment cannot be taken here, found out before anything is started.
+    pub fn cannot(&self, probes: &[Probe]) -> Vec<String> {
+        let commands = probes.iter().filter_map(|probe| Some((probe, probe.command.as_ref()?)));
+        let missing = commands.filter_map(|(probe, command)| {
+            self.commands.missing(&command.name).map(|why| format!("probe `{}`: {why}", probe.name))
+        });
+        missing.collect()
+    }
+
     /// One sample, now. Always ends: every probe has a time-out.
     pub async fn sample(&self, probe: &Probe) -> Sample {
         let start = Instant::now();

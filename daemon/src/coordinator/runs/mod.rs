@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use squall_experiments::admission::{self, Exposure};
 use squall_experiments::api::RunSummary;
+use squall_experiments::experiment::Experiment;
 use squall_experiments::plan::{Plan, PlannedStep};
 use squall_experiments::run_event::{Event, Verdict};
 use squall_experiments::run_state::{Input, Output, RunState, Settings};
@@ -336,6 +337,11 @@ impl Runs {
     pub fn dirty(&self) -> Vec<String> {
         let inner = self.lock();
         inner.held.iter().filter(|held| held.exposure.dirty).map(|held| held.exposure.run.clone()).collect()
+    }
+
+    /// Why an experiment's probes cannot be taken here.
+    pub fn cannot_probe(&self, experiment: &Experiment) -> Vec<String> {
+        self.tools.cannot(&experiment.steady_state)
     }
 
     /// Asks each agent what it would do with its part of a plan. Nothing is done.
