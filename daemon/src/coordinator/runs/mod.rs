@@ -1,5 +1,6 @@
 //! All runs: admission over what is held, their tasks, halt, and what is left of those that ended badly.
 
+mod check;
 mod interrupted;
 pub mod log;
 mod task;
@@ -14,7 +15,7 @@ use squall_experiments::experiment::Experiment;
 use squall_experiments::plan::{Plan, PlannedStep};
 use squall_experiments::run_event::{Event, Verdict};
 use squall_experiments::run_state::{Input, Output, RunState, Settings};
-use squall_experiments::wire::{Checked, Order, ToAgent};
+use squall_experiments::wire::ToAgent;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -29,8 +30,6 @@ use task::{Ended, RunTask};
 
 /// Messages of agents and probes that may wait for a run's task; their senders wait when it is full.
 const INBOX: usize = 1024;
-/// For an agent's answer to `Check`.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct Runs {
     hub: Arc<Hub>,
@@ -342,61 +341,6 @@ impl Runs {
     /// Why an experiment's probes cannot be taken here.
     pub fn cannot_probe(&self, experiment: &Experiment) -> Vec<String> {
         self.tools.cannot(&experiment.steady_state)
-    }
-
-    /// Asks each agent what it would do with its part of a plan. Nothing is done.
-    pub async fn check(&self, plan: &Plan) -> Vec<Checked> {
-        let run = format!("plan-{}", uuid::Uuid::now_v7());
-        let (inbox, mut inputs) = mpsc::channel(INBOX);
-        self.hub.listen(&run, nodes_of(plan), inbox);
-        let mut checks: Vec<Checked> = Vec::new();
-        for step in &plan.steps {
-            let PlannedStep::Fault(fault) = step else { continue };
-            for injection in &fault.injections {
-                let order = Order {
-                    epoch: self.hub.epoch,
-                    run: run.clone(),
-                    injection: format!("{run}/{}", injection.key),
-                    fault: fault.fault.clone(),
-                    effects: injection.effects.clone(),
-                    duration_ms: u64::try_from(fault.duration.0.as_millis()).unwrap_or(u64::MAX),
-                    lease_ms: u64::try_from(self.hub.lease.as_millis()).unwrap_or(u64::MAX),
-                };
-                let sent = self.hub.send(&injection.node, &ToAgent::Check(order));
-                let why = if sent { "its agent did not answer in time" } else { "its agent is not connected" };
-                checks.push(Checked {
-                    injection: injection.key.clone(),
-                    node: injection.node.clone(),
-                    refusals: vec![format!("{}: {why}", injection.node)],
-                    notes: Vec::new(),
-                });
-            }
-        }
-        let mut missing: BTreeSet<String> = checks.iter().map(|check| check.injection.clone()).collect();
-        let deadline = clock::Instant::now() + CHECK_TIMEOUT;
-        while !missing.is_empty() {
-            match tokio::time::timeout_at(deadline, inputs.recv()).await {
-                Ok(Some(Input::Checked(answer))) => {
-                    let Some((_, key)) = answer.injection.split_once('/') else { continue };
-                    let asked = checks.iter_mut().find(|check| check.injection == key && check.node == answer.node);
-                    if let Some(check) = asked
-                        && missing.remove(key)
-                    {
-                        *check = Checked { injection: key.to_owned(), ..answer };
-                    }
-                }
-                Ok(Some(Input::AgentLost { node })) => {
-                    let lost = |check: &&Checked| check.node == node;
-                    for check in checks.iter().filter(lost) {
-                        missing.remove(&check.injection);
-                    }
-                }
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-        self.hub.unlisten(&run);
-        checks
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
