@@ -51,6 +51,11 @@ pub fn measure(table: &mut Table) -> anyhow::Result<()> {
         echo.kill();
         let (heard, breach) = run.wait_for("a breach", |event| matches!(event, Event::Breach { .. }));
         detected.push((heard - broken).as_secs_f64() * 1000.0);
+        for name in names {
+            run.wait_state(name, InjectionState::Reverted);
+        }
+        // Whole again, so that the run can end.
+        let _echo = watched.start(watched.talk("tcp-echo").args(["--at", "[::]:7"]));
         reverted.push(all_reverted(&mut run, breach.at_us));
     }
     table.times("5 agents: breach to detected (probe every 20 ms)", &detected, "");

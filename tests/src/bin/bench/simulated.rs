@@ -64,6 +64,9 @@ pub fn measure(table: &mut Table) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_secs(1));
         echo.kill();
         let (_, breach) = run.wait_for("a breach", |event| matches!(event, Event::Breach { .. }));
+        // Whole again some seconds later, so that the run can end; the reverts are long done then.
+        std::thread::sleep(Duration::from_secs(2));
+        let _echo = watched.start(watched.talk("tcp-echo").args(["--at", "[::]:7"]));
         reverted.push(breach::all_reverted(&mut run, breach.at_us));
         let count = run
             .seen
