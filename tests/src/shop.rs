@@ -5,11 +5,31 @@ use std::fmt::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
+use squall_experiments::run_event::Verdict;
+
 use crate::fleet::Agent;
 use crate::lab::{Blueprint, Host, Lab, Running, wait_until};
 
 /// Hosts of the web tier.
 pub const WEB: [&str; 3] = ["web1", "web2", "web3"];
+
+/// What the demo plays: an experiment of the catalogue, what must come out, and why.
+pub const ACTS: [(&str, Verdict, &str); 6] = [
+    ("replica-kill", Verdict::Held, "one of three replicas is killed; its keeper restarts it"),
+    ("partition-minority", Verdict::Held, "one of three replicas is cut off; the proxy goes around it"),
+    ("log-disk-full", Verdict::Held, "the log disk of one replica is full; it serves on"),
+    ("replica-pause", Verdict::Held, "one replica hangs; the proxy tries another"),
+    ("replica-latency", Verdict::Aborted, "a slow replica eats the error budget: the guardrail stops the run"),
+    ("partition-majority", Verdict::Refuted, "two of three are cut off: the shop is not ready, as it must say"),
+];
+
+/// The rest of the catalogue that is written for the shop: rehearsed by a test.
+pub const MORE_ACTS: [(&str, Verdict); 4] = [
+    ("baseline", Verdict::Held),
+    ("replica-cpu", Verdict::Held),
+    ("replica-loss", Verdict::Held),
+    ("replica-memory", Verdict::Held),
+];
 
 /// `lb`, `web1..3` and `ctl` (for the coordinator), the proxy known as shop.lab.
 pub fn blueprint() -> Blueprint {

@@ -106,6 +106,14 @@ fn every_ready_experiment_plans_the_same_twice_and_says_what_it_does() {
 }
 
 #[test]
+fn every_ready_experiment_for_the_shop_is_played_or_rehearsed() {
+    let played: Vec<&str> = shop::ACTS.iter().map(|act| act.0).chain(shop::MORE_ACTS.iter().map(|act| act.0)).collect();
+    for (name, _) in shop_catalogue() {
+        assert!(played.contains(&name.as_str()), "{name} is neither in the demo nor in the rehearsal");
+    }
+}
+
+#[test]
 fn an_effect_survives_the_journal_and_the_wire() {
     let inventory = inventory(|_| true);
     for (name, experiment) in shop_catalogue() {

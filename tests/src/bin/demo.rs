@@ -14,16 +14,6 @@ use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::{Lab, programs};
 use squall_tests::shop::{self, Shop};
 
-/// Experiments of the catalogue, what should come out, and why.
-const ACTS: [(&str, Verdict, &str); 6] = [
-    ("replica-kill", Verdict::Held, "one of three replicas is killed; its keeper restarts it"),
-    ("partition-minority", Verdict::Held, "one of three replicas is cut off; the proxy goes around it"),
-    ("log-disk-full", Verdict::Held, "the log disk of one replica is full; it serves on"),
-    ("replica-pause", Verdict::Held, "one replica hangs; the proxy tries another"),
-    ("replica-latency", Verdict::Aborted, "a slow replica eats the error budget: the guardrail stops the run"),
-    ("partition-majority", Verdict::Refuted, "two of three are cut off: the shop is not ready, as it must say"),
-];
-
 fn main() -> ExitCode {
     if !nix::unistd::geteuid().is_root() {
         eprintln!(
@@ -58,7 +48,7 @@ fn demo() -> anyhow::Result<bool> {
     println!("Ready after {:.1} s.\n", start.elapsed().as_secs_f64());
 
     let mut rows = Vec::new();
-    for (name, expected, why) in ACTS {
+    for (name, expected, why) in shop::ACTS {
         println!("== {name}: {why} ==");
         let file = programs::root().join(format!("experiments/catalogue/{name}.yaml"));
         let begun = Instant::now();
