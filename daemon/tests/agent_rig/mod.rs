@@ -272,7 +272,9 @@ impl World {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_squalld"));
+        // A release build can be measured too: SQUALLD_UNDER_TEST=target/release/squalld.
+        let program = std::env::var_os("SQUALLD_UNDER_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_squalld").into());
+        let mut command = Command::new(program);
         command.arg("agent").arg("--coordinator").arg(format!("https://{}", self.coordinator.address));
         command.arg("--identity").arg(self.home.path().join("identity"));
         command.arg("--state-dir").arg(self.state_dir());
