@@ -1,5 +1,7 @@
 //! Processes stopped by a tracer: no instruction runs, no signal is lost, and the tracer's death wakes them.
 
+#![allow(clippy::disallowed_methods, reason = "tests start what they hit")]
+
 mod rig;
 
 use std::os::unix::process::ExitStatusExt;
