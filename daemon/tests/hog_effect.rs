@@ -1,5 +1,7 @@
 //! Processors that are burnt and memory that is occupied, by the holder itself.
 
+#![allow(clippy::disallowed_methods, reason = "a test starts what it tests")]
+
 mod rig;
 
 use std::time::Duration;

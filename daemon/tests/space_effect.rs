@@ -1,5 +1,7 @@
 //! Space that is held, bounded by its reserve, and given back by the kernel.
 
+#![allow(clippy::disallowed_methods, reason = "a test starts what it tests")]
+
 mod rig;
 
 use std::path::Path;

@@ -63,7 +63,7 @@ fn diagnose() -> Diagnosis {
     let missing = wanted.into_iter().filter(|(capability, _)| !capability.is_held());
     let facts = facts::gather(&[]);
     Diagnosis {
-        user: nix::unistd::geteuid().as_raw(),
+        user: super::kernel::child::effective_user(),
         missing_privileges: missing.map(|(of, means)| Missing { capability: of.name(), means }).collect(),
         notes: notes(&facts),
         facts,

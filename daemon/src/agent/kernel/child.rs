@@ -48,6 +48,11 @@ pub fn non_blocking(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The user whose rights this process has; 0 is root.
+pub fn effective_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
 /// Ends this process as if from outside: nothing of ours runs after it.
 pub fn kill_this_process() {
     let _ = kill(Pid::this(), Signal::SIGKILL);
