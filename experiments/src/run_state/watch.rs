@@ -19,6 +19,8 @@ const BUDGET_MIN_SAMPLES: u64 = 3;
 #[derive(Default)]
 pub(super) struct Watch {
     pub(super) phase: Option<Phase>,
+    /// The one before it.
+    left: Option<Phase>,
     pub(super) since_us: u64,
     /// Of the probes that are judged in this phase.
     series: BTreeMap<String, Series>,
@@ -50,6 +52,7 @@ impl RunState {
     /// Records what each probe came to in the phase that ends now.
     pub(super) fn leave(&mut self) -> Vec<(String, Judged)> {
         let Some(phase) = self.watch.phase.take() else { return Vec::new() };
+        self.watch.left = Some(phase);
         let series = std::mem::take(&mut self.watch.series);
         let told = std::mem::take(&mut self.watch.told);
         let mut all = Vec::new();
@@ -86,6 +89,15 @@ impl RunState {
         if sample.outcome == Outcome::Ok {
             let value = sample.value.unwrap_or(sample.latency_us as f64 / 1000.0);
             self.watch.latest.insert(name.to_owned(), value);
+        }
+        // What was asked before this phase began says nothing of it: a request that hung under a fault must not
+        // count against a system that is whole again.
+        if let Some(left) = self.watch.left
+            && probe.modes.contains(&left)
+            && self.now_us.saturating_sub(sample.latency_us) < self.watch.since_us
+        {
+            self.record(Event::Sampled { probe: name.to_owned(), phase: left, sample });
+            return;
         }
         let mut restarted = None;
         if let Some(series) = self.watch.series.get_mut(name) {

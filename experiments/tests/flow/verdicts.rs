@@ -1,7 +1,7 @@
 //! What a run comes to when the system, a fault or an agent does not do well.
 
 use serde_json::json;
-use squall_experiments::probe::{Judgement, Phase};
+use squall_experiments::probe::{Judgement, Phase, Sample};
 use squall_experiments::run_event::{Event, Evidence, InjectionState, Verdict};
 use squall_experiments::run_state::Input;
 use squall_experiments::wire::ToAgent;
@@ -283,4 +283,28 @@ fn a_probe_is_judged_only_in_its_phases() {
     world.system = Box::new(|seen| if seen.on_hosts.is_empty() { ok(10) } else { bad() });
     assert_eq!(world.go(), Verdict::Held, "{}", world.why());
     assert!(!world.events.iter().any(|(_, event)| matches!(event, Event::Sampled { phase: Phase::During, .. })));
+}
+
+#[test]
+fn a_request_that_hung_under_the_fault_does_not_count_against_the_system_that_is_whole_again() {
+    let mut world = simple();
+    let mut until_us = S;
+    while world.became("r1/0.db2", InjectionState::Reverted).is_none() {
+        world.go_until(until_us);
+        until_us += S / 10;
+    }
+    // Asked a second ago, while the fault was there; it fails only now.
+    let sample = Sample { latency_us: S, ..bad() };
+    world.give(Input::Sampled { probe: "checkout".into(), sample: sample.clone() });
+    let phase = world.events.iter().find_map(|(_, event)| match event {
+        Event::Sampled { phase, sample: seen, .. } if *seen == sample => Some(*phase),
+        _ => None,
+    });
+    assert_eq!(phase, Some(Phase::During));
+    assert_eq!(world.go(), Verdict::Held);
+    let failed_after = world
+        .events
+        .iter()
+        .any(|(_, event)| matches!(event, Event::Judged { phase: Phase::After, judgement: Judgement::Fail, .. }));
+    assert!(!failed_after);
 }

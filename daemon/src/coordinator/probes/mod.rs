@@ -15,7 +15,7 @@ use std::time::Duration;
 use squall_experiments::probe::{Outcome, Probe, Sample};
 use squall_experiments::run_state::Input;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::hub::Hub;
 use crate::clock::{self, Instant};
@@ -123,23 +123,53 @@ impl Prober {
     }
 }
 
-/// Starts are multiples of `every` after the first, so nothing drifts; a start that falls into a running sample is left out.
+/// Samples that may be under way at once for one probe.
+const MOST_AT_ONCE: u32 = 64;
+
+/// Open loop: samples start at multiples of `every` after the first, whatever became of those before. A system that hangs is so
+/// seen by every request that a client would have sent, not only by the first (no coordinated omission). Starts that find
+/// [`at_once`] samples under way are left out and counted.
 async fn repeat(probe: Probe, tools: Arc<Tools>, inbox: mpsc::Sender<Input>) {
     let every = probe.every.0.max(SHORTEST_INTERVAL);
+    let probe = Arc::new(probe);
+    // Dropped with this task: what is under way then ends too.
+    let mut under_way = JoinSet::new();
     let mut due = Instant::now();
+    let mut left_out = 0_u32;
     loop {
-        tokio::time::sleep_until(due).await;
-        let mut sample = tools.sample(&probe).await;
-        let skipped;
-        (due, skipped) = next_start(due, every, Instant::now());
-        if skipped > 0 {
-            let note = format!("{skipped} start(s) skipped while this sample ran");
-            sample.detail = if sample.detail.is_empty() { note } else { format!("{}; {note}", sample.detail) };
-        }
-        if inbox.send(Input::Sampled { probe: probe.name.clone(), sample }).await.is_err() {
-            return;
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {
+                let late;
+                (due, late) = next_start(due, every, Instant::now());
+                left_out += late;
+                if under_way.len() < at_once(&probe) {
+                    let (probe, tools) = (probe.clone(), tools.clone());
+                    under_way.spawn(async move { tools.sample(&probe).await });
+                } else {
+                    left_out += 1;
+                }
+            }
+            Some(Ok(mut sample)) = under_way.join_next() => {
+                if std::mem::take(&mut left_out) > 0 {
+                    let note = "starts were left out while earlier samples ran";
+                    sample.detail =
+                        if sample.detail.is_empty() { note.to_owned() } else { format!("{}; {note}", sample.detail) };
+                }
+                if inbox.send(Input::Sampled { probe: probe.name.clone(), sample }).await.is_err() {
+                    return;
+                }
+            }
         }
     }
+}
+
+/// As many as fit into one time-out for requests; one for what costs the system or a node more than a request.
+fn at_once(probe: &Probe) -> usize {
+    if probe.http.is_none() && probe.tcp.is_none() {
+        return 1;
+    }
+    let every_us = probe.every.0.max(SHORTEST_INTERVAL).as_micros() as u64;
+    (probe.timeout_us().div_ceil(every_us) + 1).min(u64::from(MOST_AT_ONCE)) as usize
 }
 
 /// The next start after `now`, and how many were missed.
