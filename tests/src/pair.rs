@@ -25,7 +25,7 @@ impl Pair {
         let b = lab.host("b");
         let servers = ["tcp-echo", "udp-echo"].map(|what| b.start(b.talk(what).args(["--at", "[::]:7"]))).into();
         let pair = Pair { lab, _servers: servers };
-        assert!(wait_until(Duration::from_secs(1), || pair.connects()
+        assert!(wait_until(Duration::from_secs(5), || pair.connects()
             && ask(pair.a(), "udp-ping", "10.77.0.2:7", &[]).lost() == 0));
         // Duplicate address detection of the link-local address goes on for a second, and shows in snapshots.
         let settled = |host: &Host| !host.run("ip", &["-6", "addr", "show", "tentative"]).stdout.contains("inet6");
