@@ -128,17 +128,8 @@ fn missing(mine: &Exposure, inventory: &Inventory) -> impl Iterator<Item = Strin
 }
 
 fn too_long(plan: &Plan) -> Option<String> {
-    let mut now = Duration::ZERO;
-    let mut end = Duration::ZERO;
-    for step in &plan.steps {
-        match step {
-            PlannedStep::Wait { duration } => now += duration.0,
-            PlannedStep::Fault(fault) if fault.background => end = end.max(now + fault.duration.0),
-            PlannedStep::Fault(fault) => now += fault.duration.0,
-        }
-    }
     let limit = plan.experiment.blast_radius.max_duration;
-    let planned = crate::units::Span(now.max(end));
+    let planned = plan.length();
     (planned > limit)
         .then(|| format!("the method takes {planned}, the blast radius allows {limit} (blastRadius.maxDuration)"))
 }

@@ -20,7 +20,7 @@ pub struct BlastRadius {
     pub of: NodeSelector,
     #[serde(default)]
     pub quorum: Quorum,
-    /// Failed share of the samples of the `during` phase that may be spent before the run aborts.
+    /// Failed samples that may be spent while faults are active before the run aborts: a share of all that the method will take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_budget: Option<ErrorBudget>,
     /// Of the whole run, waits included. Default 10m.

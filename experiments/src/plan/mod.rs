@@ -4,6 +4,8 @@ mod effect_text;
 mod resolve;
 mod text;
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,4 +79,22 @@ pub struct LinkMatrix {
 #[error("{}", reasons.join("\n"))]
 pub struct Refused {
     pub reasons: Vec<String>,
+}
+
+impl Plan {
+    /// From the first step's start to the last one's end, if nothing is waited for.
+    pub fn length(&self) -> Span {
+        let (mut now, mut end) = (Duration::ZERO, Duration::ZERO);
+        for step in &self.steps {
+            let (takes, goes_on) = match step {
+                PlannedStep::Wait { duration } => (duration.0, false),
+                PlannedStep::Fault(fault) => (fault.duration.0, fault.background),
+            };
+            end = end.max(now.saturating_add(takes));
+            if !goes_on {
+                now = now.saturating_add(takes);
+            }
+        }
+        Span(end.max(now))
+    }
 }

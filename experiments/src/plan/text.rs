@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::{LinkMatrix, Plan, PlannedFault, PlannedStep, in_words};
 use crate::blast_radius::Quorum;
-use crate::check;
 use crate::probe::{Condition, Probe, Tolerance};
 use crate::select;
 use crate::units::Span;
@@ -61,7 +60,7 @@ impl Plan {
         if let Some(budget) = radius.error_budget {
             write!(out, ", error budget {} below {}", budget.spend, budget.slo)?;
         }
-        writeln!(out, ", {} in all (the method takes {})", radius.max_duration, check::length(&experiment.method))?;
+        writeln!(out, ", {} in all (the method takes {})", radius.max_duration, self.length())?;
         if !self.notes.is_empty() {
             writeln!(out)?;
             writeln!(out, "Notes")?;

@@ -13,9 +13,6 @@ use crate::run_event::{Event, Verdict};
 use super::steps::StepState;
 use super::{Output, RunState, Stage, seconds};
 
-/// Samples below which the error budget is not judged.
-const BUDGET_MIN_SAMPLES: u64 = 3;
-
 #[derive(Default)]
 pub(super) struct Watch {
     pub(super) phase: Option<Phase>,
@@ -213,17 +210,29 @@ impl RunState {
         worst.or_else(|| self.spent_budget().map(|detail| (Verdict::Aborted, "error budget".to_owned(), detail)))
     }
 
+    /// The budget is a number of failures: the share that may fail, of the samples that the whole method is going to take. So the
+    /// first failure of a long run does not end it, and an outage spends everything long before the end.
     fn spent_budget(&self) -> Option<String> {
         let budget = self.plan.experiment.blast_radius.error_budget?;
-        let all = self.watch.succeeded + self.watch.failed;
-        let floor = budget.slo.value() - budget.spend.value();
-        let share = 100.0 * self.watch.succeeded as f64 / all.max(1) as f64;
-        (all >= BUDGET_MIN_SAMPLES && share < floor).then(|| {
+        let may_fail = (100.0 - budget.slo.value() + budget.spend.value()) / 100.0;
+        let expected = self.samples_during();
+        let allowed = (expected as f64 * may_fail + 1e-9).floor() as u64;
+        (self.watch.failed > allowed).then(|| {
             format!(
-                "{} of {all} samples failed: success {share:.2}% is more than {} below the objective of {}",
-                self.watch.failed, budget.spend, budget.slo
+                "{} of {} samples failed; the objective of {} and {} below it allow {allowed} of {expected}",
+                self.watch.failed,
+                self.watch.succeeded + self.watch.failed,
+                budget.slo,
+                budget.spend
             )
         })
+    }
+
+    /// Samples of all probes that are judged while faults are active, if the method takes as long as it says.
+    fn samples_during(&self) -> u64 {
+        let length_us = super::micros(self.plan.length());
+        let probes = self.plan.experiment.steady_state.iter().filter(|probe| probe.modes.contains(&Phase::During));
+        probes.map(|probe| length_us / super::micros(probe.every).max(1)).sum()
     }
 
     /// When the first probe would become blind.

@@ -102,7 +102,8 @@ fn a_spent_error_budget_aborts_although_the_tolerance_holds() {
     let mut world = World::new(plan(json!([fault(0, &["db1"], "30s", json!({}))]), overrides));
     world.system = Box::new(|seen| if seen.now_us / (100 * MS) % 10 == 9 { bad() } else { ok(10) });
     assert_eq!(world.go(), Verdict::Aborted);
-    assert!(world.why().starts_with("error budget: 1 of "), "{}", world.why());
+    assert!(world.why().starts_with("error budget: 2 of "), "{}", world.why());
+    assert!(world.why().ends_with("allow 1 of 300"), "{}", world.why());
     assert!(world.nothing_on_hosts());
 }
 
