@@ -56,6 +56,8 @@ pub enum Verb {
     Watch(verbs::watch::Watch),
     /// Stop a run, or all runs, and undo everything
     Halt(verbs::halt::Halt),
+    /// The safety lever: while it is engaged no run is admitted
+    Lever(verbs::lever::Lever),
     /// Run an old run's experiment again, with its seed
     Rerun(verbs::rerun::Rerun),
     /// List runs, newest first

@@ -118,6 +118,9 @@ impl Client {
         let file = self.file.display();
         match problem.kind {
             ProblemKind::Invalid => Failure::usage(reasons, ""),
+            ProblemKind::Forbidden => {
+                Failure::new(Exit::Refused, format!("not allowed: {reasons}"), "`squalld user` gives roles")
+            }
             ProblemKind::NotFound => Failure::usage(reasons, "`squall runs` lists the runs"),
             ProblemKind::Refused => Failure::new(Exit::Refused, format!("refused: {reasons}"), ""),
             ProblemKind::Unauthenticated => Failure::unreachable(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use squalld::agent::role::{self as agent_role, AgentArgs};
-use squalld::coordinator::role as coordinator_role;
+use squalld::coordinator::{role as coordinator_role, user_args};
 use squalld::dev::{DevArgs, dev};
 
 #[derive(Parser)]
@@ -21,6 +21,8 @@ enum Role {
     Coordinator(coordinator_role::CoordinatorArgs),
     /// Make the certificate with which a node's agent dials its coordinator.
     Enroll(coordinator_role::EnrollArgs),
+    /// Add, list and remove the people and programs that may call a coordinator.
+    User(user_args::UserArgs),
     /// Coordinator and agent in one process, for a first try.
     Dev(DevArgs),
     /// Execute a coordinator's orders on this host, within its policy.
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     match Args::parse().role {
         Role::Coordinator(args) => done(coordinator_role::coordinator(args)),
         Role::Enroll(args) => done(coordinator_role::enroll(&args)),
+        Role::User(args) => done(user_args::user(&args)),
         Role::Dev(args) => dev(args, known_faults()).unwrap_or_else(|error| done(Err(error))),
         Role::Agent(args) => done(agent_role::agent(args, known_faults())),
         Role::Sweep { state_dir } => agent_role::sweep(&state_dir).unwrap_or_else(|error| done(Err(error))),

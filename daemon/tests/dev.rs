@@ -126,3 +126,22 @@ fn what_hinders_a_start_is_said_and_the_exit_code_is_not_zero() {
     }
     assert!(Path::new(&daemon.ready.access).exists());
 }
+
+#[test]
+fn a_user_is_added_listed_and_removed_on_the_data_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("coordinator");
+    let path = path.to_str().unwrap();
+    let user = |arguments: &[&str]| {
+        let output = squalld(&["user", "--data-dir", path]).args(arguments).stderr(Stdio::piped()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text)
+    };
+    assert!(user(&["list"]).1.contains("no coordinator's data directory"));
+    let (done, token) = user(&["add", "ada", "--role", "runner", "--expires", "30d"]);
+    assert!(done && token.trim().len() == 43, "{token}");
+    let (done, listed) = user(&["list"]);
+    assert!(done && listed.starts_with("ada\trunner\tuntil 2") && !listed.contains(token.trim()), "{listed}");
+    assert!(user(&["add", "eve", "--role", "root"]).1.contains("`root` is no role: viewer, runner"));
+    assert!(user(&["remove", "ada"]).0 && !user(&["remove", "ada"]).0);
+}

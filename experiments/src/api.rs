@@ -16,10 +16,12 @@
 //! | `GET /v1/runs/{run}/report.html` | | one self-contained page |
 //! | `POST /v1/runs/{run}/halt`, `POST /v1/halt` | | [`Halted`] |
 //! | `POST /v1/runs/{run}/clear` | | [`RunSummary`]: an operator has seen that the hosts of a dirty run are clean; its exposure is free again |
+//! | `GET /v1/lever` | | [`Lever`] |
+//! | `POST /v1/lever/engage`, `POST /v1/lever/release` | | [`Lever`]: while it is engaged no run is admitted |
 //! | `GET /v1/openapi.json` | | the OpenAPI document |
 //!
 //! `{run}` is a run's id, an unambiguous beginning or end of it, or `last`. Every call carries `Authorization: Bearer TOKEN`; any error is a [`Problem`].
-//! `Squall-User: NAME` says who calls, for the records (the token says that they may).
+//! A user's role says what they may (403 otherwise). With the shared token of `access.json`, `Squall-User: NAME` says who calls, for the records.
 
 use std::path::PathBuf;
 
@@ -111,6 +113,17 @@ pub struct Halted {
     pub runs: Vec<String>,
 }
 
+/// The safety lever: while it is engaged no run is admitted. Everyone may engage it, operators release it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lever {
+    pub engaged: bool,
+    /// Who moved it last; empty if nobody ever did.
+    pub by: String,
+    /// When; milliseconds since 1970, for people.
+    pub wall_ms: u64,
+}
+
 /// Every error of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -127,6 +140,8 @@ pub enum ProblemKind {
     Invalid,
     /// 401.
     Unauthenticated,
+    /// 403: the caller's role may not (exit code 3).
+    Forbidden,
     /// 404.
     NotFound,
     /// 422: zero targets, a host that cannot, a policy that forbids (exit code 3).

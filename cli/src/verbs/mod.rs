@@ -5,6 +5,7 @@ pub mod completions;
 pub mod daemon;
 pub mod faults;
 pub mod halt;
+pub mod lever;
 pub mod man;
 pub mod nodes;
 pub mod plan;
@@ -32,6 +33,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Run(verb) => verb.run(global),
         Verb::Watch(verb) => wait(verb.run(global)),
         Verb::Halt(verb) => wait(verb.run(global)),
+        Verb::Lever(verb) => wait(verb.run(global)),
         Verb::Rerun(verb) => wait(verb.run(global)),
         Verb::Runs => wait(runs::run(global)),
         Verb::Report(verb) => verb.run(global),

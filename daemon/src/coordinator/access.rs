@@ -36,6 +36,13 @@ impl TokenHash {
     }
 }
 
+/// 256 random bits.
+pub fn new_token() -> String {
+    let mut random = [0_u8; 32];
+    rand::rng().fill_bytes(&mut random);
+    URL_SAFE_NO_PAD.encode(random)
+}
+
 /// Writes `access.json` (0600) into the data directory. The token in it is kept if the store knows its hash, else it is a new one.
 ///
 /// # Errors
@@ -52,11 +59,7 @@ pub fn write(
         .and_then(|text| serde_json::from_slice::<Access>(&text).ok())
         .map(|access| access.token)
         .filter(|token| known.is_some_and(|hash| hash.matches(token)));
-    let token = kept.unwrap_or_else(|| {
-        let mut random = [0_u8; 32];
-        rand::rng().fill_bytes(&mut random);
-        URL_SAFE_NO_PAD.encode(random)
-    });
+    let token = kept.unwrap_or_else(new_token);
     let access = Access { url, ca: ca.to_owned(), token };
     let mut text = serde_json::to_vec_pretty(&access)?;
     text.push(b'\n');

@@ -5,13 +5,17 @@
 mod access;
 mod agent_socket;
 mod api;
+pub mod credentials;
 mod hub;
 pub mod identity;
+mod lever;
 mod listener;
+pub mod permission;
 mod probes;
 pub mod role;
 mod runs;
 mod store;
+pub mod user_args;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,8 +30,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use access::TokenHash;
+use credentials::Credentials;
 use hub::Hub;
 use identity::{Authority, NodeIdentity};
+use lever::SafetyLever;
 use listener::Limits;
 use runs::Runs;
 use store::{Durability, Store};
@@ -63,7 +69,10 @@ struct Coordinator {
     hub: Arc<Hub>,
     store: Store,
     runs: Arc<Runs>,
+    /// Of `access.json`.
     token: TokenHash,
+    credentials: Credentials,
+    lever: Arc<SafetyLever>,
 }
 
 /// A coordinator that serves. Dropped without [`Running::stop`], it ends as if it had been killed.
@@ -97,7 +106,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let lock = lock(dir)?;
     let authority = Authority::open(dir)?;
     let durability = if config.ephemeral { Durability::Ephemeral } else { Durability::Normal };
-    let store = Store::open(&dir.join("squall.db"), durability)?;
+    let store = Store::open(&dir.join(store::FILE), durability)?;
     let epoch = store.next_epoch().context("the store cannot be written")?;
     let known = store.meta("token_hash")?.as_deref().and_then(TokenHash::from_text);
     let host = if address.ip().is_unspecified() {
@@ -114,9 +123,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let (hub, late) = Hub::new(epoch, config.lease, store.nodes()?, move |node| keeping.keep_node(node));
     let hub = Arc::new(hub);
     let tools = Arc::new(probes::Tools::new(hub.clone(), commands));
-    let runs = Runs::open(hub.clone(), store.clone(), tools)?;
+    let lever = Arc::new(SafetyLever::open(store.clone())?);
+    let runs = Runs::open(hub.clone(), store.clone(), tools, lever.clone())?;
     let listening_late = tokio::spawn(runs.clone().hear_late(late));
-    let coordinator = Arc::new(Coordinator { hub, store, runs, token });
+    let coordinator = Arc::new(Coordinator { hub, store, runs, token, credentials: Credentials::of(dir), lever });
     let stop = CancellationToken::new();
     let app = api::router(coordinator.clone());
     let serving = tokio::spawn(listener::serve(listener, tls, app, Limits::default(), stop.clone()));

@@ -3,5 +3,6 @@
 mod authentication;
 mod probes;
 mod restart;
+mod roles;
 mod runs;
 mod world;

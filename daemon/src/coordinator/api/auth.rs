@@ -1,33 +1,83 @@
-//! Who may call: nobody without the token, on no path, known or not. Agents show a certificate instead, on their one path.
+//! Who may call: nobody without a token, on no path, known or not; and then what the caller's role may, by [`permission`].
+//! Agents show a certificate instead, on their one path.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::header;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::problem::ApiError;
 use crate::coordinator::Coordinator;
+use crate::coordinator::listener::Peer;
+use crate::coordinator::permission::{self, Role};
 
 /// The agents' path; [`crate::coordinator::agent_socket`] asks for their certificate.
 pub const AGENT_PATH: &str = "/v1/agent";
 
-pub async fn require_token(State(coordinator): State<Arc<Coordinator>>, request: Request, next: Next) -> Response {
+/// Who calls, once that is known; every request behind [`require_caller`] carries it as an extension.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// None: the token that everyone on this machine shares, which says that somebody may, not who it is.
+    pub name: Option<String>,
+    pub role: Role,
+    address: SocketAddr,
+}
+
+impl Caller {
+    /// For the records. A name that a caller gives itself (`Squall-User`) counts with the shared token only.
+    pub fn by(&self, headers: &HeaderMap) -> String {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => {
+                let claimed = headers.get("squall-user").and_then(|value| value.to_str().ok()).unwrap_or_default();
+                let name: String = claimed.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+                if name.is_empty() { "somebody".to_owned() } else { name }
+            }
+        };
+        format!("{name} at {}", self.address.ip())
+    }
+}
+
+pub async fn require_caller(State(coordinator): State<Arc<Coordinator>>, mut request: Request, next: Next) -> Response {
     if request.uri().path() == AGENT_PATH {
         return next.run(request).await;
     }
-    let token = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    match token {
-        Some(token) if coordinator.token.matches(token) => next.run(request).await,
-        Some(_) => ApiError::unauthenticated("this token is not the coordinator's").into_response(),
-        None => ApiError::unauthenticated("send `Authorization: Bearer TOKEN` with the token of access.json")
-            .into_response(),
+    let caller = match authenticate(&coordinator, &request) {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    // No route: what is not there is told to everyone who may call at all. A wrong method matches a route, and nobody may.
+    if let Some(route) = request.extensions().get::<MatchedPath>()
+        && !permission::may(caller.role, request.method(), route.as_str())
+        && permission::is_known(request.method(), route.as_str())
+    {
+        let reason = format!("the role {} may not {} {}", caller.role, request.method(), route.as_str());
+        return ApiError::forbidden(reason).into_response();
     }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+fn authenticate(coordinator: &Coordinator, request: &Request) -> Result<Caller, ApiError> {
+    let address = request.extensions().get::<Peer>().map(|peer| peer.address);
+    let address = address.ok_or_else(|| ApiError::unauthenticated("this connection has no other end"))?;
+    let token = bearer(request.headers()).ok_or_else(|| {
+        ApiError::unauthenticated("send `Authorization: Bearer TOKEN` with a token of this coordinator")
+    })?;
+    if coordinator.token.matches(token) {
+        return Ok(Caller { name: None, role: Role::Admin, address });
+    }
+    match coordinator.credentials.user(token)? {
+        Some(user) => Ok(Caller { name: Some(user.name), role: user.role, address }),
+        None => Err(ApiError::unauthenticated("this token is not (or no longer) one of this coordinator's")),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -1,6 +1,7 @@
 //! The HTTP API of [`squall_experiments::api`]: routes, their document, and the middleware around all of them.
 
-mod auth;
+pub mod auth;
+mod lever;
 mod openapi;
 pub mod problem;
 mod runs;
@@ -23,8 +24,8 @@ use problem::ApiError;
 /// Of a request's body; an experiment has a few kilobytes.
 const MAX_BODY: usize = 1 << 20;
 
-pub fn router(coordinator: Arc<Coordinator>) -> Router {
-    let (routes, document) = OpenApiRouter::new()
+fn routes() -> (Router<Arc<Coordinator>>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::new()
         .routes(routes!(health))
         .routes(routes!(nodes))
         .routes(routes!(forget))
@@ -39,8 +40,21 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .routes(routes!(runs::halt))
         .routes(routes!(runs::clear))
         .routes(routes!(runs::halt_all))
+        .routes(routes!(lever::status))
+        .routes(routes!(lever::engage))
+        .routes(routes!(lever::release))
         .routes(routes!(openapi::document))
-        .split_for_parts();
+        .split_for_parts()
+}
+
+/// For tests of what must hold for every route.
+#[cfg(test)]
+pub fn document() -> serde_json::Value {
+    serde_json::to_value(routes().1).unwrap()
+}
+
+pub fn router(coordinator: Arc<Coordinator>) -> Router {
+    let (routes, document) = routes();
     // Set once; a second router (there is none) would describe the same routes.
     let _ = openapi::PATHS.set(document);
     routes
@@ -48,7 +62,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .fallback(async || ApiError::not_found("no such path".into()))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(coordinator.clone(), auth::require_token))
+        .layer(middleware::from_fn_with_state(coordinator.clone(), auth::require_caller))
         .with_state(coordinator)
 }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use axum::Json;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
-use squall_experiments::api::{Created, Halted, Health, Planned, Problem, Rerun, RunSummary, Submit};
+use squall_experiments::api::{Created, Halted, Health, Lever, Planned, Problem, Rerun, RunSummary, Submit};
 use squall_experiments::inventory::Node;
 use squall_experiments::report::Report;
 use squall_experiments::run_event::RunEvent;
@@ -29,6 +29,7 @@ fn complete(paths: &OpenApi) -> Value {
     generator.subschema_for::<Created>();
     generator.subschema_for::<Halted>();
     generator.subschema_for::<Health>();
+    generator.subschema_for::<Lever>();
     generator.subschema_for::<Node>();
     generator.subschema_for::<Planned>();
     generator.subschema_for::<Problem>();

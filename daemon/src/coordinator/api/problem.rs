@@ -25,6 +25,9 @@ impl ApiError {
     pub fn unauthenticated(reason: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthenticated, vec![reason.to_owned()])
     }
+    pub fn forbidden(reason: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, vec![reason])
+    }
     pub fn not_found(reason: String) -> Self {
         Self::new(StatusCode::NOT_FOUND, ProblemKind::NotFound, vec![reason])
     }

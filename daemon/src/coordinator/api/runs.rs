@@ -11,10 +11,9 @@ use squall_experiments::api::{Halted, RunSummary};
 use squall_experiments::report::Report;
 use squall_experiments::run_event::RunEvent;
 
+use super::auth::Caller;
 use super::problem::ApiError;
-use super::submit::who;
 use crate::coordinator::Coordinator;
-use crate::coordinator::listener::Peer;
 use crate::coordinator::runs::log;
 use crate::coordinator::store::Found;
 
@@ -94,12 +93,12 @@ pub async fn report_page(
     responses((status = 200, body = ref("#/components/schemas/Halted")), (status = 404, body = ref("#/components/schemas/Problem"))))]
 pub async fn halt(
     State(coordinator): State<Arc<Coordinator>>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     Path(run): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Halted>, ApiError> {
     let run = find(&coordinator, &run)?;
-    let halted = coordinator.runs.halt(&run, &who(&headers, &peer));
+    let halted = coordinator.runs.halt(&run, &caller.by(&headers));
     Ok(Json(Halted { runs: if halted { vec![run] } else { Vec::new() } }))
 }
 
@@ -107,10 +106,10 @@ pub async fn halt(
 #[utoipa::path(post, path = "/v1/halt", responses((status = 200, body = ref("#/components/schemas/Halted"))))]
 pub async fn halt_all(
     State(coordinator): State<Arc<Coordinator>>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Json<Halted> {
-    Json(Halted { runs: coordinator.runs.halt_all(&who(&headers, &peer)) })
+    Json(Halted { runs: coordinator.runs.halt_all(&caller.by(&headers)) })
 }
 
 /// An operator has seen that the hosts of a dirty run are clean: what it holds is free again.
@@ -118,7 +117,7 @@ pub async fn halt_all(
     responses((status = 200, body = ref("#/components/schemas/RunSummary")), (status = 404, body = ref("#/components/schemas/Problem"))))]
 pub async fn clear(
     State(coordinator): State<Arc<Coordinator>>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     Path(run): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<RunSummary>, ApiError> {
@@ -126,7 +125,7 @@ pub async fn clear(
     if !coordinator.runs.clear(&run) {
         return Err(ApiError::not_found(format!("run {run} holds nothing that is unconfirmed")));
     }
-    tracing::warn!(run, by = who(&headers, &peer), "a dirty run was cleared by hand");
+    tracing::warn!(run, by = caller.by(&headers), "a dirty run was cleared by hand");
     coordinator.store.run(&run)?.map(Json).ok_or_else(|| unknown(&run))
 }
 

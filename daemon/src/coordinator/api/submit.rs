@@ -13,10 +13,10 @@ use squall_experiments::parse;
 use squall_experiments::plan::{self, Plan};
 use squall_experiments::run_event::{Event, RunEvent};
 
+use super::auth::Caller;
 use super::problem::{ApiError, Body};
 use super::runs::{find, stored_events};
 use crate::coordinator::Coordinator;
-use crate::coordinator::listener::Peer;
 use crate::coordinator::runs::nodes_of;
 
 /// Resolves an experiment and asks every agent what it would do. Nothing is done.
@@ -38,12 +38,12 @@ pub async fn plan(
         (status = 422, body = ref("#/components/schemas/Problem"))))]
 pub async fn run(
     State(coordinator): State<Arc<Coordinator>>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Body(submit): Body<Submit>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let plan = resolve(&coordinator, &submit)?;
-    let run = coordinator.runs.start(plan, who(&headers, &peer)).await?;
+    let run = coordinator.runs.start(plan, caller.by(&headers)).await?;
     Ok((StatusCode::CREATED, Json(Created { run })))
 }
 
@@ -53,7 +53,7 @@ pub async fn run(
         (status = 422, body = ref("#/components/schemas/Problem"))))]
 pub async fn rerun(
     State(coordinator): State<Arc<Coordinator>>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     Path(run): Path<String>,
     headers: HeaderMap,
     Body(rerun): Body<Rerun>,
@@ -74,7 +74,7 @@ pub async fn rerun(
     } else {
         plan_now(&coordinator, &old.experiment, old.seed)?
     };
-    let run = coordinator.runs.start(plan, who(&headers, &peer)).await?;
+    let run = coordinator.runs.start(plan, caller.by(&headers)).await?;
     Ok((StatusCode::CREATED, Json(Created { run })))
 }
 
@@ -100,12 +100,4 @@ fn told(mistake: &Mistake) -> String {
     let place = if mistake.pointer.is_empty() { String::new() } else { format!("{}: ", mistake.pointer) };
     let hint = if mistake.hint.is_empty() { String::new() } else { format!(" (hint: {})", mistake.hint) };
     format!("{place}{}{hint}", mistake.message)
-}
-
-/// The name that a caller gives itself (`Squall-User`), with its address: the token says that it may, not who it is.
-pub fn who(headers: &HeaderMap, peer: &Peer) -> String {
-    let claimed = headers.get("squall-user").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name: String = claimed.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
-    let name = if name.is_empty() { "somebody" } else { &name };
-    format!("{name} at {}", peer.address.ip())
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::hub::{Hub, Late};
+use super::lever::SafetyLever;
 use super::probes::{Prober, Tools};
 use super::store::Store;
 use crate::clock;
@@ -35,6 +36,7 @@ pub struct Runs {
     hub: Arc<Hub>,
     store: Store,
     tools: Arc<Tools>,
+    lever: Arc<SafetyLever>,
     tasks: TaskTracker,
     killed: CancellationToken,
     inner: Mutex<Inner>,
@@ -71,9 +73,9 @@ pub enum NotStarted {
 
 impl Runs {
     /// Takes up what an earlier coordinator left: its exposures stay held, its active runs are ended honestly.
-    pub fn open(hub: Arc<Hub>, store: Store, tools: Arc<Tools>) -> anyhow::Result<Arc<Self>> {
+    pub fn open(hub: Arc<Hub>, store: Store, tools: Arc<Tools>, lever: Arc<SafetyLever>) -> anyhow::Result<Arc<Self>> {
         let (tasks, killed, inner) = (TaskTracker::new(), CancellationToken::new(), Mutex::default());
-        let runs = Arc::new(Runs { hub, store, tools, tasks, killed, inner });
+        let runs = Arc::new(Runs { hub, store, tools, lever, tasks, killed, inner });
         for exposure in runs.store.held()? {
             let events = log::parse(&runs.store.events(&exposure.run, 0)?)?;
             let unconfirmed = if exposure.dirty { open_injections(&events) } else { BTreeMap::new() };
@@ -156,6 +158,9 @@ impl Runs {
 
     /// One critical section: what is granted is held before anyone else asks.
     fn admit(&self, inner: &mut Inner, run: &str, plan: &Plan) -> Input {
+        if let Some(why) = self.lever.refusal() {
+            return Input::Refused { reasons: vec![why] };
+        }
         let held: Vec<Exposure> = inner.held.iter().map(|held| held.exposure.clone()).collect();
         match admission::admit(run, plan, &self.hub.inventory(), &held) {
             Ok(exposure) => {

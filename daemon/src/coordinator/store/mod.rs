@@ -17,7 +17,11 @@ use squall_experiments::inventory::Node;
 use squall_experiments::run_event::Verdict;
 use tokio::sync::oneshot;
 
+pub use tables::prepare;
 use writer::{Command, Write};
+
+/// In the data directory.
+pub const FILE: &str = "squall.db";
 
 /// How much a power cut may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::Durability;
 
 /// `PRAGMA application_id` of our files ("squl"), so that a foreign database is not written to.
 const APPLICATION_ID: i64 = 0x7371_756c;
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -33,6 +33,13 @@ CREATE TABLE node (name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE exposure (run TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
+/// Came with format 2.
+const IDENTITY_TABLES: &str = "
+CREATE TABLE user (name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, expires_ms INTEGER) WITHOUT ROWID;
+CREATE TABLE enrolment (hash TEXT PRIMARY KEY, node TEXT NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE revoked (node TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
+";
+
 pub const SELECT_RUN: &str = "SELECT id, name, by, submitted_wall_ms, duration_us, verdict, why, seed FROM run";
 
 /// Makes the tables, or checks that they are ours.
@@ -51,12 +58,18 @@ pub fn prepare(connection: &Connection, durability: Durability) -> anyhow::Resul
         (0, 0, 0) => {
             let ephemeral = i64::from(durability == Durability::Ephemeral);
             connection.execute_batch(&format!(
-                "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES}
+                "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {IDENTITY_TABLES}
                  INSERT INTO meta VALUES ('ephemeral', {ephemeral}); COMMIT;"
             ))?;
             Ok(())
         }
         (APPLICATION_ID, FORMAT, _) => Ok(()),
+        (APPLICATION_ID, 1, _) => {
+            connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {IDENTITY_TABLES} COMMIT;"
+            ))?;
+            Ok(())
+        }
         (APPLICATION_ID, other, _) => bail!("it has format {other}, this squalld reads format {FORMAT}"),
         _ => bail!("it is a database of another program"),
     }

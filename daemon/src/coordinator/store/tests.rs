@@ -81,3 +81,17 @@ fn a_database_of_another_program_is_left_alone() {
     let error = format!("{:#}", Store::open(&path, Durability::Normal).err().unwrap());
     assert!(error.contains("another program"), "{error}");
 }
+
+#[tokio::test]
+async fn a_store_of_the_first_format_gets_the_tables_of_users_and_keeps_its_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store(dir.path());
+    first.add_run(&summary("run-a"));
+    first.flush().await.unwrap();
+    drop(first);
+    let raw = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    raw.execute_batch("DROP TABLE user; DROP TABLE enrolment; DROP TABLE revoked; PRAGMA user_version = 1;").unwrap();
+    let again = store(dir.path());
+    assert_eq!(again.unfinished().unwrap(), [summary("run-a")]);
+    assert_eq!(raw.query_row("SELECT count(*) FROM user", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
