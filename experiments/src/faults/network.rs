@@ -139,12 +139,16 @@ pub(super) fn require_interface(scope: &Scope<'_>) -> Result<(), String> {
 }
 
 /// The engine for each chosen node in order, and notes that say which and why.
-pub(super) fn engines(wanted: Option<Engine>, scope: &Scope<'_>) -> Result<(Vec<Engine>, Vec<String>), String> {
+pub(super) fn engines(
+    wanted: Option<Engine>,
+    direction: Direction,
+    scope: &Scope<'_>,
+) -> Result<(Vec<Engine>, Vec<String>), String> {
     let mut chosen = Vec::new();
     let mut reasons = Vec::new();
     let mut notes: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for node in &scope.nodes {
-        match engine(wanted, scope, node) {
+        match engine(wanted, direction, scope, node) {
             Ok((engine, why)) => {
                 chosen.push(engine);
                 notes.entry(why).or_default().push(&node.name);
@@ -158,8 +162,13 @@ pub(super) fn engines(wanted: Option<Engine>, scope: &Scope<'_>) -> Result<(Vec<
     Ok((chosen, notes.into_iter().map(|(why, nodes)| format!("{}: {why}", nodes.join(", "))).collect()))
 }
 
-fn engine(wanted: Option<Engine>, scope: &Scope<'_>, node: &Node) -> Result<(Engine, String), String> {
-    let netem = no_netem(scope, node);
+fn engine(
+    wanted: Option<Engine>,
+    direction: Direction,
+    scope: &Scope<'_>,
+    node: &Node,
+) -> Result<(Engine, String), String> {
+    let netem = no_netem(direction, scope, node);
     let queue = node.facts.cannot(Ability::PacketQueue);
     match (wanted, netem, queue) {
         (Some(Engine::Netem), None, _) => Ok((Engine::Netem, "engine netem, as asked for".into())),
@@ -183,10 +192,14 @@ fn engine(wanted: Option<Engine>, scope: &Scope<'_>, node: &Node) -> Result<(Eng
 }
 
 /// Why netem cannot be used, or None. A root qdisc that somebody configured is never replaced.
-fn no_netem(scope: &Scope<'_>, node: &Node) -> Option<String> {
+fn no_netem(direction: Direction, scope: &Scope<'_>, node: &Node) -> Option<String> {
     const KERNEL_DEFAULTS: [&str; 6] = ["noqueue", "pfifo_fast", "fq_codel", "fq", "mq", "pfifo"];
     if let Some(why) = node.facts.cannot(Ability::Netem) {
         return Some(why);
+    }
+    // A qdisc sees only what leaves; the agent refuses the rest.
+    if direction != Direction::To {
+        return Some("it delays only what leaves a node (`direction: to`)".to_owned());
     }
     let meant = |name: &str| scope.on.interface.as_deref().map_or(name != "lo", |wanted| wanted == name);
     node.facts

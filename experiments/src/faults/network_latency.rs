@@ -149,7 +149,7 @@ impl Fault for NetworkLatency {
     fn compile(with: &With, scope: &Scope<'_>) -> Result<Compiled, String> {
         require_interface(scope)?;
         let reach = with.reach();
-        let (engines, mut notes) = engines(with.engine.wanted(), scope)?;
+        let (engines, mut notes) = engines(with.engine.wanted(), with.direction, scope)?;
         let mut effects = Vec::new();
         for (node, engine) in scope.nodes.iter().zip(engines) {
             let effect = Effect::PacketDelay(PacketDelay {

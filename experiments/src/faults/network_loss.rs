@@ -101,7 +101,7 @@ impl Fault for NetworkLoss {
                 effects.push((node.name.clone(), vec![effect]));
             }
         } else {
-            let (engines, which) = engines(with.engine.wanted(), scope)?;
+            let (engines, which) = engines(with.engine.wanted(), with.direction, scope)?;
             notes = which;
             for (node, engine) in scope.nodes.iter().zip(engines) {
                 let effect = Effect::PacketDelay(PacketDelay {
