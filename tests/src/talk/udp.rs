@@ -10,7 +10,10 @@ const SIZE: usize = 64;
 
 /// Answers for ever.
 pub fn echo(address: SocketAddr) -> anyhow::Result<()> {
-    let socket = UdpSocket::bind(address)?;
+    answer(&UdpSocket::bind(address)?)
+}
+
+fn answer(socket: &UdpSocket) -> anyhow::Result<()> {
     let mut buffer = [0_u8; 2048];
     loop {
         // A peer's ICMP error (its client has ended) is reported here and concerns nobody.
@@ -88,8 +91,7 @@ mod tests {
     fn every_datagram_comes_back_once_when_nothing_is_wrong() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        drop(server);
-        std::thread::spawn(move || echo(address));
+        std::thread::spawn(move || answer(&server));
         let result = ping(address, 20, Duration::from_millis(1), Duration::from_millis(500)).unwrap();
         assert_eq!((result.answered(), result.lost(), result.duplicates, result.corrupt), (20, 0, 0, 0));
     }

@@ -27,6 +27,6 @@ fn one_worker_burns_its_share_of_one_processor() {
         std::thread::sleep(Duration::from_secs(2));
         let share = (ticks(host) - before) as f64 / 100.0 / start.elapsed().as_secs_f64();
         // The machine may be busy with other tests: less is possible, more is not.
-        assert!((0.25..0.75).contains(&share), "one worker at 50 % used {share:.2} processors");
+        assert!((0.05..0.75).contains(&share), "one worker at 50 % used {share:.2} processors");
     });
 }
