@@ -256,15 +256,22 @@ fn the_engine_is_netem_where_it_can_be_and_the_plan_says_why_not() {
         shop.nodes.get_mut(name).expect("it is there").facts.abilities.insert(Ability::Netem, Can::Yes);
     }
     shop.nodes.get_mut("web2").expect("it is there").facts.interfaces[0].root_qdisc = "htb".into();
-    let method = "[{fault: network-latency, on: {nodes: {role: web}}, with: {latency: 10ms}, for: 5s}]";
-    let plan = plan_on(method, &shop, 1).unwrap_or_else(|refused| panic!("{refused}"));
+    let plan = |direction: &str| {
+        let with = format!("{{latency: 10ms, direction: {direction}}}");
+        let method = format!("[{{fault: network-latency, on: {{nodes: {{role: web}}}}, with: {with}, for: 5s}}]");
+        plan_on(&method, &shop, 1).unwrap_or_else(|refused| panic!("{refused}"))
+    };
     let engine = |effect: &Effect| match effect {
         Effect::PacketDelay(delay) => delay.engine,
         _ => panic!("latency delays packets"),
     };
-    let engines: Vec<Engine> = fault(&plan, 0).injections.iter().map(|i| engine(&i.effects[0])).collect();
-    assert_eq!(engines, [Engine::Netem, Engine::PacketQueue, Engine::PacketQueue]);
-    insta::assert_snapshot!(plan.notes.join("\n"));
+    let engines =
+        |plan: &Plan| -> Vec<Engine> { fault(plan, 0).injections.iter().map(|i| engine(&i.effects[0])).collect() };
+    assert_eq!(engines(&plan("to")), [Engine::Netem, Engine::PacketQueue, Engine::PacketQueue]);
+    // A qdisc sees only what leaves.
+    assert_eq!(engines(&plan("both")), [Engine::PacketQueue; 3]);
+    assert_eq!(engines(&plan("from")), [Engine::PacketQueue; 3]);
+    insta::assert_snapshot!(plan("to").notes.join("\n"));
 }
 
 #[test]
