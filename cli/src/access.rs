@@ -1,37 +1,53 @@
-//! Finding the coordinator: a file with its address, its authority and a token.
+//! Finding the coordinator: its unix socket on this machine, or a file with its address, its authority and a token.
 
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use squall_experiments::api::Access;
+use squall_experiments::api::{Access, SOCKET};
 
 use crate::args::Global;
 use crate::exit::Failure;
 
-/// The file that was named, else the first that exists of the usual ones.
-pub fn find(global: &Global) -> Result<(PathBuf, Access), Failure> {
-    if let Some(path) = &global.access {
-        return Ok((path.clone(), read(path)?));
-    }
-    let usual = usual_places();
-    match usual.iter().find(|path| path.exists()) {
-        Some(path) => Ok((path.clone(), read(path)?)),
-        None => {
-            let tried: Vec<String> = usual.iter().map(|path| path.display().to_string()).collect();
-            Err(Failure::unreachable(
-                format!("no coordinator is known: there is no {}", tried.join(", no ")),
-                "start `squalld coordinator` or `squalld dev` and give its access file with --access FILE or SQUALL_ACCESS; \
-                 `squall run --local FILE` needs none",
-            ))
-        }
-    }
+pub enum Way {
+    Network(PathBuf, Access),
+    Socket(PathBuf),
 }
 
-fn usual_places() -> Vec<PathBuf> {
-    let mut places = vec![PathBuf::from("/run/squall/access.json")];
-    if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()) {
-        places.push(Path::new(&directory).join("squall/access.json"));
+/// What was named, else the first of the usual directories with a socket that answers or with an access file.
+pub fn find(global: &Global) -> Result<Way, Failure> {
+    if let Some(path) = &global.access {
+        let is_socket = path.metadata().is_ok_and(|there| there.file_type().is_socket());
+        return if is_socket { Ok(Way::Socket(path.clone())) } else { Ok(Way::Network(path.clone(), read(path)?)) };
     }
-    places.push(PathBuf::from(".squall/access.json"));
+    let usual = usual_places();
+    for directory in &usual {
+        let (socket, file) = (directory.join(SOCKET), directory.join("access.json"));
+        // A socket that was left behind answers nobody, and one that is not for this user cannot be opened.
+        if UnixStream::connect(&socket).is_ok() {
+            return Ok(Way::Socket(socket));
+        }
+        if file.exists() {
+            let access = read(&file)?;
+            return Ok(Way::Network(file, access));
+        }
+    }
+    let tried: Vec<String> =
+        usual.iter().map(|directory| directory.join("access.json").display().to_string()).collect();
+    Err(Failure::unreachable(
+        format!("no coordinator is known: none answers on a socket here, and there is no {}", tried.join(", no ")),
+        "start `squalld coordinator` or `squalld dev` and give its access file with --access FILE or SQUALL_ACCESS; \
+         `squall run --local FILE` needs none",
+    ))
+}
+
+/// Directories in which a coordinator of this machine keeps its socket and its access file.
+fn usual_places() -> Vec<PathBuf> {
+    let mut places = vec![PathBuf::from("/run/squall")];
+    if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()) {
+        places.push(Path::new(&directory).join("squall"));
+    }
+    places.push(PathBuf::from(".squall"));
     places
 }
 

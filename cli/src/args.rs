@@ -26,8 +26,8 @@ pub struct Args {
 
 #[derive(clap::Args)]
 pub struct Global {
-    /// How to reach the coordinator [default: the first of /run/squall/access.json, $XDG_RUNTIME_DIR/squall/access.json,
-    /// .squall/access.json]
+    /// How to reach the coordinator: its access file or its unix socket [default: squall.sock or access.json in the first of
+    /// /run/squall, $XDG_RUNTIME_DIR/squall, .squall]
     #[arg(long, global = true, env = "SQUALL_ACCESS", value_name = "FILE", hide_env_values = true)]
     pub access: Option<PathBuf>,
     /// For people, or one JSON document (for a run: one JSON object a line)

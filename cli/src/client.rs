@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use squall_experiments::api::{Access, Problem, ProblemKind};
 
+use crate::access::Way;
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
 
@@ -18,15 +19,20 @@ const CALL: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    access: Access,
-    /// Where `access` was read.
+    /// What comes before a path.
+    url: String,
+    /// None: over a unix socket, on which the kernel says who calls.
+    token: Option<String>,
+    /// The access file or the socket.
     file: PathBuf,
 }
 
 impl Client {
     pub fn of(global: &Global) -> Result<Client, Failure> {
-        let (file, access) = crate::access::find(global)?;
-        Client::new(file, access)
+        match crate::access::find(global)? {
+            Way::Network(file, access) => Client::new(file, access),
+            Way::Socket(path) => Client::local(path),
+        }
     }
 
     pub fn new(file: PathBuf, access: Access) -> Result<Client, Failure> {
@@ -50,7 +56,20 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| wrong(cause(&error)))?;
-        Ok(Client { http, access, file })
+        Ok(Client { http, url: access.url, token: Some(access.token), file })
+    }
+
+    /// Over the unix socket of a coordinator on this machine.
+    fn local(path: PathBuf) -> Result<Client, Failure> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .unix_socket(path.as_path())
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Failure::usage(format!("{}: {}", path.display(), cause(&error)), ""))?;
+        // A name is needed and never looked up.
+        Ok(Client { http, url: "http://squalld".to_owned(), token: None, file: path })
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
@@ -76,7 +95,7 @@ impl Client {
     }
 
     fn address(&self, path: &str) -> String {
-        format!("{}{path}", self.access.url)
+        format!("{}{path}", self.url)
     }
 
     async fn call<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder, path: &str) -> Result<T, Failure> {
@@ -91,11 +110,11 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder, path: &str) -> Result<reqwest::Response, Failure> {
-        let answer = request
-            .bearer_auth(&self.access.token)
-            .send()
-            .await
-            .map_err(|error| self.unreachable(path, &cause(&error)))?;
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = request.send().await.map_err(|error| self.unreachable(path, &cause(&error)))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -124,13 +143,12 @@ impl Client {
             ProblemKind::NotFound => Failure::usage(reasons, "`squall runs` lists the runs"),
             ProblemKind::Refused => Failure::new(Exit::Refused, format!("refused: {reasons}"), ""),
             ProblemKind::Unauthenticated => Failure::unreachable(
-                format!("{} does not accept the token of {file}: {reasons}", self.access.url),
+                format!("{} does not accept the token of {file}: {reasons}", self.url),
                 "a coordinator that starts anew may write a new file: take its newest",
             ),
-            ProblemKind::Internal => Failure::unreachable(
-                format!("{} could not do it: {reasons}", self.access.url),
-                "squalld's log says more",
-            ),
+            ProblemKind::Internal => {
+                Failure::unreachable(format!("{} could not do it: {reasons}", self.url), "squalld's log says more")
+            }
         }
     }
 

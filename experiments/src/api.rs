@@ -44,6 +44,9 @@ pub struct Access {
     pub token: String,
 }
 
+/// The unix socket beside `access.json`: over it the kernel says who calls, and no token is needed.
+pub const SOCKET: &str = "squall.sock";
+
 /// First line on the standard output of `squalld dev` and `squalld coordinator` once they serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

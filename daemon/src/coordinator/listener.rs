@@ -1,4 +1,4 @@
-//! The one port: TLS, limits, and who is at the other end.
+//! The one port (TLS) and the door for people on this machine: limits, and who is at the other end.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +11,7 @@ use axum::http::Request;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::identity::common_name;
+use super::unix_socket::LocalDoor;
 
 /// What strangers can make this process spend.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +30,8 @@ pub struct Limits {
     pub anonymous: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake: Duration,
+    /// Connections at the same time on the unix socket.
+    pub local: usize,
     /// From the first byte of a request to the end of its headers.
     pub headers: Duration,
     pub header_bytes: usize,
@@ -39,6 +43,7 @@ impl Default for Limits {
             connections: 4096,
             anonymous: 1024,
             handshake: Duration::from_secs(5),
+            local: 256,
             headers: Duration::from_secs(30),
             header_bytes: 16 * 1024,
         }
@@ -48,9 +53,56 @@ impl Default for Limits {
 /// The other end of a connection; every request carries it as an extension.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    pub address: SocketAddr,
+    pub origin: Origin,
     /// From a certificate that our authority signed.
     pub node: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Origin {
+    Network(SocketAddr),
+    /// Over the unix socket: the name of the user, whom the kernel vouches for and who may come in.
+    ThisHost(String),
+}
+
+impl Origin {
+    /// For the records.
+    pub fn place(&self) -> String {
+        match self {
+            Origin::Network(address) => address.ip().to_string(),
+            Origin::ThisHost(_) => "this host".to_owned(),
+        }
+    }
+}
+
+/// Serves people on this machine until `stop`. Its places are its own: what fills the port cannot keep a halt out here.
+pub async fn serve_local(door: LocalDoor, app: Router, limits: Limits, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(limits.local));
+    let connections = TaskTracker::new();
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = door.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, Some(user))) => {
+                let peer = Peer { origin: Origin::ThisHost(user), node: None };
+                let (app, stop) = (app.clone(), stop.clone());
+                connections.spawn(async move {
+                    converse(stream, peer, app, limits, stop).await;
+                    drop(place);
+                });
+            }
+            Ok((_, None)) => tracing::warn!("a user who may not was kept out of the unix socket"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection on the unix socket");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    connections.close();
+    let _ = tokio::time::timeout(Duration::from_secs(2), connections.wait()).await;
 }
 
 /// Serves until `stop`, then lets open requests end.
@@ -116,7 +168,18 @@ async fn connection(
     };
     let node = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(common_name);
     let _stranger = node.is_none().then_some(stranger);
-    let peer = Peer { address, node };
+    converse(stream, Peer { origin: Origin::Network(address), node }, app, limits, stop).await;
+}
+
+/// Requests of one connection.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    app: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let place = peer.origin.place();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer.clone());
@@ -137,7 +200,7 @@ async fn connection(
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%address, %error, "connection ended");
+        tracing::debug!(place, %error, "connection ended");
     }
 }
 

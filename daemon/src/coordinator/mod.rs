@@ -15,6 +15,7 @@ mod probes;
 pub mod role;
 mod runs;
 mod store;
+mod unix_socket;
 pub mod user_args;
 
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use squall_experiments::api::{Access, Ready};
+use squall_experiments::api::{Access, Ready, SOCKET};
 use squall_experiments::wire;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -37,6 +38,7 @@ use lever::SafetyLever;
 use listener::Limits;
 use runs::Runs;
 use store::{Durability, Store};
+use unix_socket::LocalDoor;
 
 /// The one port, unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7431";
@@ -53,6 +55,10 @@ pub struct Config {
     pub lease: Duration,
     /// `{name: [program, argument...]}` for `command` probes.
     pub probe_commands: Option<PathBuf>,
+    /// Where people on this machine reach it without a token. None: `squall.sock` in the data directory, if a path there can be a socket's.
+    pub socket: Option<PathBuf>,
+    /// Members are operators on the socket, besides root and the coordinator's own user.
+    pub socket_group: Option<String>,
     /// The data directory is thrown away afterwards: nothing is synced.
     pub ephemeral: bool,
 }
@@ -60,7 +66,16 @@ pub struct Config {
 impl Config {
     pub fn new(data_dir: PathBuf, listen: SocketAddr) -> Self {
         let lease = Duration::from_millis(wire::DEFAULT_LEASE_MS);
-        Config { data_dir, listen, names: Vec::new(), lease, probe_commands: None, ephemeral: false }
+        Config {
+            data_dir,
+            listen,
+            names: Vec::new(),
+            lease,
+            probe_commands: None,
+            socket: None,
+            socket_group: None,
+            ephemeral: false,
+        }
     }
 }
 
@@ -84,6 +99,7 @@ pub struct Running {
     coordinator: Arc<Coordinator>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
+    serving_local: Option<JoinHandle<()>>,
     listening_late: JoinHandle<()>,
     /// Held: a second coordinator on the same directory would count the same epochs.
     _lock: std::fs::File,
@@ -129,10 +145,24 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let coordinator = Arc::new(Coordinator { hub, store, runs, token, credentials: Credentials::of(dir), lever });
     let stop = CancellationToken::new();
     let app = api::router(coordinator.clone());
+    let door = door(&config)?;
+    let local = |door| tokio::spawn(listener::serve_local(door, app.clone(), Limits::default(), stop.clone()));
+    let serving_local = door.map(local);
     let serving = tokio::spawn(listener::serve(listener, tls, app, Limits::default(), stop.clone()));
     tracing::info!(%address, epoch, "coordinator serves");
     let ready = Ready { url, access: path };
-    Ok(Running { access, ready, address, authority, coordinator, stop, serving, listening_late, _lock: lock })
+    Ok(Running {
+        access,
+        ready,
+        address,
+        authority,
+        coordinator,
+        stop,
+        serving,
+        serving_local,
+        listening_late,
+        _lock: lock,
+    })
 }
 
 impl Running {
@@ -170,6 +200,9 @@ impl Running {
         self.coordinator.hub.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         self.stop.cancel();
         let _ = self.serving.await;
+        if let Some(local) = self.serving_local {
+            let _ = local.await;
+        }
         self.listening_late.abort();
         dirty
     }
@@ -178,7 +211,26 @@ impl Running {
     pub fn kill(self) {
         self.coordinator.runs.kill();
         self.serving.abort();
+        if let Some(local) = self.serving_local {
+            local.abort();
+        }
         self.listening_late.abort();
+    }
+}
+
+fn door(config: &Config) -> anyhow::Result<Option<LocalDoor>> {
+    let group = config.socket_group.as_deref();
+    match &config.socket {
+        Some(path) => LocalDoor::open(path, group).map(Some),
+        None => {
+            let path = config.data_dir.join(SOCKET);
+            // unix(7): 108 bytes with the closing zero, and it is made under a name that is four bytes longer.
+            if path.as_os_str().len() + 4 >= 108 {
+                tracing::warn!("{} is too long for a unix socket: there is none", path.display());
+                return Ok(None);
+            }
+            LocalDoor::open(&path, group).map(Some)
+        }
     }
 }
 

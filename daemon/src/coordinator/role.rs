@@ -31,6 +31,12 @@ pub struct CoordinatorArgs {
     /// Programs that `command` probes may start: a YAML file `name: [program, argument...]`.
     #[arg(long, value_name = "FILE")]
     probe_commands: Option<PathBuf>,
+    /// Where people on this machine reach it without a token [default: squall.sock in the data directory].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Members of this group are operators on the socket, besides root and the user who runs this.
+    #[arg(long, value_name = "GROUP")]
+    socket_group: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -52,8 +58,9 @@ pub struct EnrollArgs {
 pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
     log_to_stderr("info");
     raise_descriptor_limit();
-    let CoordinatorArgs { data_dir, listen, names, lease, probe_commands } = args;
-    let config = Config { data_dir, listen, names, lease: lease.0, probe_commands, ephemeral: false };
+    let CoordinatorArgs { data_dir, listen, names, lease, probe_commands, socket, socket_group } = args;
+    let config =
+        Config { data_dir, listen, names, lease: lease.0, probe_commands, socket, socket_group, ephemeral: false };
     runtime(2)?.block_on(async {
         let mut signals = StopSignals::catch()?;
         let running = start(config).await?;

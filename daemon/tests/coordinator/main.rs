@@ -5,4 +5,5 @@ mod probes;
 mod restart;
 mod roles;
 mod runs;
+mod unix_socket;
 mod world;

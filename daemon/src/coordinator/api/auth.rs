@@ -1,7 +1,7 @@
 //! Who may call: nobody without a token, on no path, known or not; and then what the caller's role may, by [`permission`].
-//! Agents show a certificate instead, on their one path.
+//! Agents show a certificate instead, on their one path;
+//! people on this machine come through the unix socket as who they are.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::problem::ApiError;
 use crate::coordinator::Coordinator;
-use crate::coordinator::listener::Peer;
+use crate::coordinator::listener::{Origin, Peer};
 use crate::coordinator::permission::{self, Role};
 
 /// The agents' path; [`crate::coordinator::agent_socket`] asks for their certificate.
@@ -23,7 +23,7 @@ pub struct Caller {
     /// None: the token that everyone on this machine shares, which says that somebody may, not who it is.
     pub name: Option<String>,
     pub role: Role,
-    address: SocketAddr,
+    place: String,
 }
 
 impl Caller {
@@ -37,7 +37,7 @@ impl Caller {
                 if name.is_empty() { "somebody".to_owned() } else { name }
             }
         };
-        format!("{name} at {}", self.address.ip())
+        format!("{name} at {}", self.place)
     }
 }
 
@@ -62,16 +62,21 @@ pub async fn require_caller(State(coordinator): State<Arc<Coordinator>>, mut req
 }
 
 fn authenticate(coordinator: &Coordinator, request: &Request) -> Result<Caller, ApiError> {
-    let address = request.extensions().get::<Peer>().map(|peer| peer.address);
-    let address = address.ok_or_else(|| ApiError::unauthenticated("this connection has no other end"))?;
+    let origin = request.extensions().get::<Peer>().map(|peer| &peer.origin);
+    let origin = origin.ok_or_else(|| ApiError::unauthenticated("this connection has no other end"))?;
+    let place = origin.place();
+    // Whoever has a token shows it: it names a person, where the socket names an account.
+    if let (Origin::ThisHost(user), None) = (origin, request.headers().get(header::AUTHORIZATION)) {
+        return Ok(Caller { name: Some(user.clone()), role: Role::Operator, place });
+    }
     let token = bearer(request.headers()).ok_or_else(|| {
         ApiError::unauthenticated("send `Authorization: Bearer TOKEN` with a token of this coordinator")
     })?;
     if coordinator.token.matches(token) {
-        return Ok(Caller { name: None, role: Role::Admin, address });
+        return Ok(Caller { name: None, role: Role::Admin, place });
     }
     match coordinator.credentials.user(token)? {
-        Some(user) => Ok(Caller { name: Some(user.name), role: user.role, address }),
+        Some(user) => Ok(Caller { name: Some(user.name), role: user.role, place }),
         None => Err(ApiError::unauthenticated("this token is not (or no longer) one of this coordinator's")),
     }
 }
