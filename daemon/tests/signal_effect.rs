@@ -14,7 +14,7 @@ use rig::{Holder, Reaped, context, dying_with_us, not_root, sleeper, unique};
 use squall_experiments::effect::{SendSignal, SignalName};
 use squall_experiments::target::{Pick, ProcessSelector};
 use squall_experiments::units::Span;
-use squalld::agent::effects::{Presence, ProcessId, signal};
+use squalld::agent::effects::{Hold, Presence, ProcessId, signal};
 use squalld::agent::processes;
 
 fn by_command(pattern: &str) -> ProcessSelector {
@@ -124,6 +124,25 @@ fn a_repeated_signal_hits_the_successor_too() {
     let evidence = holder.release().evidence;
     assert_eq!(evidence.last().unwrap().numbers["hits"], 2.0);
     assert_eq!(evidence.last().unwrap().numbers["gone"], 2.0);
+}
+
+#[test]
+fn a_repeated_signal_passes_over_a_protected_process_that_started_later() {
+    let (seconds, other) = (unique(710017), unique(710018));
+    let mut target = sleeper(&seconds);
+    let mut effect = send(by_command(&format!("sleep 71001?.{}", std::process::id())), SignalName::Kill);
+    effect.repeat = Some(Span::from_millis(20));
+    let mut prepared = signal::prepare(&effect, &context("000000000014")).unwrap().hold;
+    let Hold::Signal { protected, .. } = &mut prepared else { unreachable!() };
+    protected.push(by_command(&format!("sleep {other}")));
+    let mut holder = Holder::start();
+    holder.go(prepared).unwrap();
+    target.0.wait().unwrap();
+    let mut spared = sleeper(&other);
+    let mut successor = sleeper(&seconds);
+    rig::eventually("the second kill", Duration::from_secs(10), || ended(&mut successor));
+    assert!(!ended(&mut spared));
+    holder.release();
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub fn of(hold: &Hold) -> Vec<String> {
             let engine = engine.into_iter().map(|engine| format!("engine {engine}"));
             engine.chain(flows(spared)).collect()
         }
-        Hold::Signal { signal, own } => match processes::select(&signal.processes, own) {
+        Hold::Signal { signal, own, .. } => match processes::select(&signal.processes, own) {
             Ok(found) => found.iter().map(|found| format!("signals {found}")).collect(),
             Err(refusal) => vec![refusal.0],
         },

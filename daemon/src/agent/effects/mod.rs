@@ -27,6 +27,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use squall_experiments::effect::{Effect, Hog, PacketDelay, PacketFilter, SendSignal};
+use squall_experiments::target::ProcessSelector;
 
 use tether::{Outcome, Tether};
 
@@ -68,6 +69,8 @@ pub enum Hold {
     Signal {
         signal: SendSignal,
         own: Vec<ProcessId>,
+        /// What the node's policy protects; a repeated signal asks anew each time.
+        protected: Vec<ProcessSelector>,
     },
     Freeze {
         processes: Vec<ProcessId>,
@@ -156,7 +159,7 @@ pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
         Hold::PacketDelay { table, delay, spared, queue, interfaces } => {
             packet_delay::hold(&table, &delay, &spared, queue, &interfaces, tether)
         }
-        Hold::Signal { signal, own } => signal::hold(&signal, &own, tether),
+        Hold::Signal { signal, own, protected } => signal::hold(&signal, &own, &protected, tether),
         Hold::Freeze { processes } => freeze::hold(&processes, tether),
         Hold::Space { directory, bytes, reserve, fallback } => {
             space::hold(&directory, bytes, reserve, &fallback, tether)

@@ -32,7 +32,7 @@ pub fn prepare(effect: &SendSignal, context: &Context) -> Result<Prepared, Refus
         may_signal(&target)?;
     }
     Ok(Prepared {
-        hold: Hold::Signal { signal: effect.clone(), own: context.own_processes.clone() },
+        hold: Hold::Signal { signal: effect.clone(), own: context.own_processes.clone(), protected: Vec::new() },
         traces: Vec::new(),
     })
 }
@@ -48,9 +48,14 @@ fn may_signal(target: &Match) -> Result<(), Refusal> {
     }
 }
 
-/// `own`: never hit, whatever matches.
-pub fn hold(signal: &SendSignal, own: &[ProcessId], tether: &mut Tether) -> anyhow::Result<Outcome> {
-    let mut watch = Watch { signal, own, hits: Hits::default(), back: Back::new(signal.back_within) };
+/// Never hit, whatever matches: `own`, and what `protected` means at the time of each round.
+pub fn hold(
+    signal: &SendSignal,
+    own: &[ProcessId],
+    protected: &[ProcessSelector],
+    tether: &mut Tether,
+) -> anyhow::Result<Outcome> {
+    let mut watch = Watch { signal, own, protected, hits: Hits::default(), back: Back::new(signal.back_within) };
     let first = watch.round()?;
     if first == 0 {
         anyhow::bail!("every process that matched was gone before the signal could be sent");
@@ -89,6 +94,7 @@ pub fn hold(signal: &SendSignal, own: &[ProcessId], tether: &mut Tether) -> anyh
 struct Watch<'a> {
     signal: &'a SendSignal,
     own: &'a [ProcessId],
+    protected: &'a [ProcessSelector],
     hits: Hits,
     back: Back,
 }
@@ -96,8 +102,9 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Sends to what matches now. How many were hit.
     fn round(&mut self) -> anyhow::Result<usize> {
-        let everyone = processes::matching(&self.signal.processes, self.own)?;
-        let targets = match processes::select(&self.round_selector(), self.own) {
+        let never = self.never();
+        let everyone = processes::matching(&self.signal.processes, &never)?;
+        let targets = match processes::select(&self.round_selector(), &never) {
             Ok(targets) => targets,
             Err(refusal) if self.hits.rounds == 0 => return Err(refusal.into()),
             Err(_) => return Ok(0),
@@ -114,6 +121,12 @@ impl Watch<'_> {
         }
         self.hits.rounds += 1;
         Ok(hit)
+    }
+
+    /// A process may have started since the last round that the node's policy protects.
+    fn never(&self) -> Vec<ProcessId> {
+        let protected = self.protected.iter().flat_map(|it| processes::matching(it, &[]).unwrap_or_default());
+        self.own.iter().copied().chain(protected.map(|found| found.process)).collect()
     }
 
     /// Each round draws anew, from the same recorded seed.

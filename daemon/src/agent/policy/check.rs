@@ -170,19 +170,27 @@ impl Policy {
             found.into_iter().map(move |found| Protected { process: found.process, line })
         };
         let mut protected = Vec::new();
-        for rule in &self.process_names {
-            let selector = ProcessSelector { name: Some(rule.value.clone()), ..ProcessSelector::default() };
-            protected.extend(select(selector, rule.line));
-        }
-        for rule in &self.process_users {
-            let selector = ProcessSelector { user: Some(rule.value.clone()), ..ProcessSelector::default() };
-            protected.extend(select(selector, rule.line));
+        for (selector, line) in self.protected_selectors() {
+            protected.extend(select(selector, line));
         }
         for rule in &self.process_pids {
             let process = procfs::stat(rule.value).map(|stat| stat.process);
             protected.extend(process.map(|process| Protected { process, line: rule.line }));
         }
         protected
+    }
+
+    /// By name and by user, with the lines of the policy.
+    fn protected_selectors(&self) -> impl Iterator<Item = (ProcessSelector, usize)> {
+        let names = self
+            .process_names
+            .iter()
+            .map(|rule| (ProcessSelector { name: Some(rule.value.clone()), ..ProcessSelector::default() }, rule.line));
+        let users = self
+            .process_users
+            .iter()
+            .map(|rule| (ProcessSelector { user: Some(rule.value.clone()), ..ProcessSelector::default() }, rule.line));
+        names.chain(users)
     }
 
     /// An effect whose selector also means a protected process is refused as a whole: who wrote it meant something else.
@@ -221,8 +229,12 @@ impl Policy {
         reasons
     }
 
-    /// Adds what this node never lets be touched to the flows that a network effect leaves alone.
+    /// Adds what this node never lets be touched: flows to those that a network effect leaves alone, processes to those that a
+    /// repeated signal passes over.
     pub fn spare(&self, hold: &mut Hold) {
+        if let Hold::Signal { protected, .. } = hold {
+            protected.extend(self.protected_selectors().map(|(selector, _)| selector));
+        }
         let (Hold::PacketFilter { spared, .. } | Hold::PacketDelay { spared, .. }) = hold else { return };
         let flow = |line: usize| SparedFlow {
             why: self.at(line),
