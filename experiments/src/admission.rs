@@ -44,18 +44,17 @@ pub fn admit(run: &str, plan: &Plan, inventory: &Inventory, active: &[Exposure])
     reasons.extend(too_many_runs(&mine, active));
     reasons.extend(conflicts(&mine, active));
     let others: Vec<&Exposure> = active.iter().collect();
-    reasons.extend(exceeded(&mine, &others, inventory));
+    reasons.extend(exceeded(&mine, &others, inventory).into_iter().map(|excess| excess.why));
     for (index, other) in active.iter().enumerate().filter(|(_, other)| !other.dirty) {
         let mut rest: Vec<&Exposure> = vec![&mine];
         rest.extend(active.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, exposure)| exposure));
-        // What was over a limit before (a node lost its connection since) is not this run's doing.
-        let before = exceeded(other, &rest[1..], inventory).len();
-        let now = exceeded(other, &rest, inventory);
-        if now.len() > before {
-            reasons.extend(
-                now.into_iter().map(|why| format!("run {} is active, and its own limits hold too: {why}", other.run)),
-            );
-        }
+        // What was over a limit before (a node lost its connection since) is not this run's doing; making it worse would be.
+        let before = exceeded(other, &rest[1..], inventory);
+        let as_before = |excess: &Excess| before.iter().any(|b| b.limit == excess.limit && b.count >= excess.count);
+        let worse = exceeded(other, &rest, inventory).into_iter().filter(|excess| !as_before(excess));
+        reasons.extend(
+            worse.map(|excess| format!("run {} is active, and its own limits hold too: {}", other.run, excess.why)),
+        );
     }
     if reasons.is_empty() { Ok(mine) } else { Err(reasons) }
 }
@@ -165,8 +164,15 @@ fn conflicts(mine: &Exposure, active: &[Exposure]) -> Vec<String> {
     reasons
 }
 
+/// A limit that is broken, and by how many nodes it is reached.
+struct Excess {
+    limit: &'static str,
+    count: u64,
+    why: String,
+}
+
 /// Limits of `whose` that its worst moment breaks, together with what the others may touch.
-fn exceeded(whose: &Exposure, others: &[&Exposure], inventory: &Inventory) -> Vec<String> {
+fn exceeded(whose: &Exposure, others: &[&Exposure], inventory: &Inventory) -> Vec<Excess> {
     let limits = &whose.blast_radius;
     let group: BTreeSet<&str> =
         select::matching(&limits.of, inventory).into_iter().map(|node| node.name.as_str()).collect();
@@ -192,22 +198,31 @@ fn exceeded(whose: &Exposure, others: &[&Exposure], inventory: &Inventory) -> Ve
     let holders = if holders.is_empty() { String::new() } else { format!("; {}", holders.join("; ")) };
     let count = worst.len() as u64;
     let mut reasons = Vec::new();
+    let mut exceeds = |limit, count, why| reasons.push(Excess { limit, count, why });
     if count > u64::from(limits.nodes) {
-        reasons.push(format!(
-            "{count} nodes would be exposed at once ({}), and at most {} of {of} may be (blastRadius.nodes){holders}",
-            names(&worst),
-            limits.nodes
-        ));
+        exceeds(
+            "nodes",
+            count,
+            format!(
+                "{count} nodes would be exposed at once ({}), and at most {} of {of} may be (blastRadius.nodes){holders}",
+                names(&worst),
+                limits.nodes
+            ),
+        );
     }
     if let Some(percent) = limits.percent {
         let allowed = percent.of(group.len() as u64);
         if count > allowed {
-            reasons.push(format!(
-                "{count} nodes would be exposed at once ({}), and {percent} of the {} nodes of {of} is {allowed}, rounded down \
+            exceeds(
+                "percent",
+                count,
+                format!(
+                    "{count} nodes would be exposed at once ({}), and {percent} of the {} nodes of {of} is {allowed}, rounded down \
                  (blastRadius.percent){holders}",
-                names(&worst),
-                group.len()
-            ));
+                    names(&worst),
+                    group.len()
+                ),
+            );
         }
     }
     if limits.quorum == Quorum::Keep {
@@ -227,12 +242,16 @@ fn exceeded(whose: &Exposure, others: &[&Exposure], inventory: &Inventory) -> Ve
             } else {
                 format!("; not connected: {}", away.into_iter().collect::<Vec<_>>().join(", "))
             };
-            reasons.push(format!(
-                "only {least} of the {} nodes of {of} would stay untouched, and a quorum needs {} \
+            exceeds(
+                "quorum",
+                (group.len() - least) as u64,
+                format!(
+                    "only {least} of the {} nodes of {of} would stay untouched, and a quorum needs {} \
                  (blastRadius.quorum){holders}{away}",
-                group.len(),
-                group.len() / 2 + 1
-            ));
+                    group.len(),
+                    group.len() / 2 + 1
+                ),
+            );
         }
     }
     reasons

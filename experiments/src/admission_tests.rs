@@ -104,6 +104,23 @@ fn a_new_run_must_not_push_an_old_one_over_its_own_limit() {
 }
 
 #[test]
+fn a_limit_that_is_over_already_must_not_be_made_worse() {
+    let limits = json!({"nodes": 9, "quorum": "keep", "of": {"role": "database"}, "concurrentRuns": 5});
+    let held = admit("old", &cut(limits, &["db1"]), &inventory(3), &[]).unwrap();
+    let mut one_away = inventory(3);
+    one_away.nodes.get_mut("db2").unwrap().connected = false;
+    let generous = |nodes: &[&str], interface| {
+        plan(json!({"nodes": 9, "concurrentRuns": 5}), json!([fault(nodes, "30s", false, interface)]))
+    };
+    // The old run has lost its quorum by a node that went away. A third node would be worse ...
+    let why = refusal(&generous(&["db3"], Value::Null), &one_away, std::slice::from_ref(&held));
+    assert!(why.contains("run old is active, and its own limits hold too: only 0 of the 3 nodes"), "{why}");
+    // ... and one that is touched already is not.
+    let held = Exposure { keys: Default::default(), ..held };
+    assert!(admit("new", &generous(&["db1"], json!("eth1")), &one_away, &[held]).is_ok());
+}
+
+#[test]
 fn faults_in_the_background_are_counted_with_those_that_start_meanwhile() {
     let two = |wait: &str| {
         let steps = json!([

@@ -15,6 +15,7 @@ pub mod check;
 pub mod effect;
 pub mod experiment;
 pub mod faults;
+pub mod interrupted;
 pub mod inventory;
 pub mod judge;
 pub mod mistake;
