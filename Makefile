@@ -10,7 +10,7 @@ PACKAGES := build-essential pkg-config nftables iptables iproute2 iputils-ping h
 PROGRAMS := cc pkg-config nft iptables ip ping haproxy nginx iperf3 curl ps nsenter
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help demo test root bench fmt lint check deny setup clean
+.PHONY: help demo test root soak bench fmt lint check deny setup clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ test: setup ## Everything: formatting, lints, unit tests, suites with real fault
 root: setup ## Only the suites with real faults (needs root)
 	@cargo build --quiet --workspace --bins
 	@cargo test --quiet -p squall-tests --no-fail-fast
+
+soak: ## A million whole worlds in simulated time on all processors (SEEDS=n: that many; SQUALL_SEED=n: that one)
+	@SEEDS='$(or $(SEEDS),1000000)' cargo test --release -p squall-experiments --test whole -- --nocapture in_any_whole_world
 
 bench: setup ## The table of docs/benchmarks.md, measured here and now (release build; WRITE=1 writes the page)
 	@cargo build --quiet --release --workspace --bins

@@ -4,7 +4,7 @@
 //! the background that may still be active then. Of each other run it counts every node that the run may touch at any time.
 //! The limits of the others hold too: a run is refused if it would push one that is already active over its own blast radius.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,13 +48,9 @@ pub fn admit(run: &str, plan: &Plan, inventory: &Inventory, active: &[Exposure])
     for (index, other) in active.iter().enumerate().filter(|(_, other)| !other.dirty) {
         let mut rest: Vec<&Exposure> = vec![&mine];
         rest.extend(active.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, exposure)| exposure));
-        // What was over a limit before (a node lost its connection since) is not this run's doing; making it worse would be.
-        let before = exceeded(other, &rest[1..], inventory);
-        let as_before = |excess: &Excess| before.iter().any(|b| b.limit == excess.limit && b.count >= excess.count);
-        let worse = exceeded(other, &rest, inventory).into_iter().filter(|excess| !as_before(excess));
-        reasons.extend(
-            worse.map(|excess| format!("run {} is active, and its own limits hold too: {}", other.run, excess.why)),
-        );
+        let worse = made_worse(other, &rest, inventory).into_values();
+        let why = |excess: Excess| format!("run {} is active, and its own limits hold too: {}", other.run, excess.why);
+        reasons.extend(worse.map(why));
     }
     if reasons.is_empty() { Ok(mine) } else { Err(reasons) }
 }
@@ -162,6 +158,23 @@ fn conflicts(mine: &Exposure, active: &[Exposure]) -> Vec<String> {
         }
     }
     reasons
+}
+
+/// Limits of an active run that the first of `others` would break, by their names. What was over a limit before (a node lost its
+/// connection since) is not that one's doing; making it worse in any moment would be.
+fn made_worse(whose: &Exposure, others: &[&Exposure], inventory: &Inventory) -> BTreeMap<&'static str, Excess> {
+    let mut worst: BTreeMap<&'static str, Excess> = BTreeMap::new();
+    for moment in &whose.moments {
+        let then = Exposure { moments: vec![moment.clone()], ..whose.clone() };
+        let before = exceeded(&then, &others[1..], inventory);
+        let as_before = |excess: &Excess| before.iter().any(|b| b.limit == excess.limit && b.count >= excess.count);
+        for excess in exceeded(&then, others, inventory) {
+            if !as_before(&excess) && worst.get(excess.limit).is_none_or(|known| known.count < excess.count) {
+                worst.insert(excess.limit, excess);
+            }
+        }
+    }
+    worst
 }
 
 /// A limit that is broken, and by how many nodes it is reached.

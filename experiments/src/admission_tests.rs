@@ -106,7 +106,7 @@ fn a_new_run_must_not_push_an_old_one_over_its_own_limit() {
 #[test]
 fn a_limit_that_is_over_already_must_not_be_made_worse() {
     let limits = json!({"nodes": 9, "quorum": "keep", "of": {"role": "database"}, "concurrentRuns": 5});
-    let held = admit("old", &cut(limits, &["db1"]), &inventory(3), &[]).unwrap();
+    let held = admit("old", &cut(limits.clone(), &["db1"]), &inventory(3), &[]).unwrap();
     let mut one_away = inventory(3);
     one_away.nodes.get_mut("db2").unwrap().connected = false;
     let generous = |nodes: &[&str], interface| {
@@ -115,6 +115,13 @@ fn a_limit_that_is_over_already_must_not_be_made_worse() {
     // The old run has lost its quorum by a node that went away. A third node would be worse ...
     let why = refusal(&generous(&["db3"], Value::Null), &one_away, std::slice::from_ref(&held));
     assert!(why.contains("run old is active, and its own limits hold too: only 0 of the 3 nodes"), "{why}");
+    // Nor is another moment of it that was over already an excuse: here the one with db1, for db2 is away.
+    let two =
+        plan(limits, json!([fault(&["db1"], "5s", false, Value::Null), fault(&["db2"], "5s", false, Value::Null)]));
+    let in_turn = admit("turn", &two, &inventory(3), &[]).unwrap();
+    let on_another = generous(&["db1"], json!("eth1"));
+    let in_turn = Exposure { keys: Default::default(), ..in_turn };
+    assert!(refusal(&on_another, &one_away, &[in_turn]).contains("only 1 of the 3 nodes"));
     // ... and one that is touched already is not.
     let held = Exposure { keys: Default::default(), ..held };
     assert!(admit("new", &generous(&["db1"], json!("eth1")), &one_away, &[held]).is_ok());

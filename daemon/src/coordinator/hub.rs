@@ -44,7 +44,7 @@ struct Inner {
 struct Known {
     node: Node,
     link: Option<Link>,
-    /// As said in the last `Hello`.
+    /// As said in the last `Hello`, and what was ordered and said since.
     open: Vec<OpenInjection>,
 }
 
@@ -251,16 +251,18 @@ impl Hub {
 
     /// False: not connected, and for certain nothing was sent. Never waits.
     pub fn send(&self, node: &str, message: &ToAgent) -> bool {
-        let inner = self.lock();
-        let Some(link) = inner.nodes.get(node).and_then(|known| known.link.as_ref()) else { return false };
-        match link.outbox.try_send(frame(message)) {
-            Ok(()) => true,
-            Err(_) => {
-                tracing::warn!(node, "this agent does not read what it is sent: closing its connection");
-                link.close.cancel();
-                false
-            }
+        let mut inner = self.lock();
+        let Some(known) = inner.nodes.get_mut(node) else { return false };
+        let Some(link) = &known.link else { return false };
+        if link.outbox.try_send(frame(message)).is_err() {
+            tracing::warn!(node, "this agent does not read what it is sent: closing its connection");
+            link.close.cancel();
+            return false;
         }
+        if let ToAgent::Inject(order) = message {
+            known.note(&order.injection, InjectionState::Ordered);
+        }
+        true
     }
 
     /// To every connected agent.
@@ -271,11 +273,16 @@ impl Hub {
         }
     }
 
-    /// Whether the node's last word is that nothing of this injection is on it. None: it is not connected.
-    pub fn is_open(&self, node: &str, injection: &str) -> Option<bool> {
-        let inner = self.lock();
-        let known = inner.nodes.get(node).filter(|known| known.link.is_some())?;
-        Some(known.open.iter().any(|open| open.injection == injection))
+    /// Of what something may be on this node: as it said when it connected, and what was ordered and said since.
+    pub fn open(&self, node: &str) -> Vec<OpenInjection> {
+        self.lock().nodes.get(node).map(|known| known.open.clone()).unwrap_or_default()
+    }
+
+    /// An `AgentBack` may have waited for its run: what was ordered on the new connection meanwhile may be on the host as well.
+    pub fn refresh(&self, input: &mut Input) {
+        let Input::AgentBack { node, open } = input else { return };
+        let since = self.open(node).into_iter().filter(|now| !open.iter().any(|open| open.injection == now.injection));
+        open.extend(since.collect::<Vec<_>>());
     }
 
     /// From now on `inbox` hears what these nodes say about `run`, and when they come and go.
@@ -360,6 +367,7 @@ fn frame(message: &ToAgent) -> Utf8Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use squall_experiments::wire::Order;
 
     fn arrival(node: &str) -> Arrival {
         Arrival { node: node.into(), labels: BTreeMap::new(), zone: None, facts: Facts::default(), open: Vec::new() }
@@ -404,6 +412,22 @@ mod tests {
         assert!(matches!(heard.recv().await, Some(Input::AgentLost { node }) if node == "db1"));
         assert!(heard.try_recv().is_err());
         assert!(matches!(late.try_recv(), Ok(Late::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_hears_late_of_a_connection_does_not_take_what_was_ordered_on_it_for_absent() {
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
+        let (inbox, mut heard) = mpsc::channel(8);
+        hub.listen("run", BTreeSet::from(["db1".to_owned()]), inbox);
+        let _attached = hub.attach(arrival("db1")).await;
+        let (run, injection, fault) = ("run".into(), "run/0.db1".into(), "cpu-pressure".into());
+        let (duration_ms, lease_ms) = (1_000, 10_000);
+        let order = Order { epoch: 1, run, injection, fault, effects: Vec::new(), duration_ms, lease_ms };
+        assert!(hub.send("db1", &ToAgent::Inject(order)));
+        let mut back = heard.recv().await.unwrap();
+        hub.refresh(&mut back);
+        let Input::AgentBack { open, .. } = back else { panic!("{back:?}") };
+        assert_eq!(open, [OpenInjection { injection: "run/0.db1".into(), state: InjectionState::Ordered }]);
     }
 
     #[tokio::test]

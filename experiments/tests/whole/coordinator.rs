@@ -12,37 +12,9 @@ use squall_experiments::run_state::{Input, Output, RunState, Settings};
 use squall_experiments::wire::{OpenInjection, ToAgent, ToCoordinator};
 
 use crate::broken::{Broken, Without};
+use crate::store::{Store, Write};
 
 pub const LEASE_MS: u64 = 10_000;
-
-/// What survives a coordinator. Writes of a coordinator that is not the leader any more fail.
-#[derive(Debug, Clone, Default)]
-pub struct Store {
-    pub leader: u64,
-    held: BTreeMap<String, Exposure>,
-    pub events: BTreeMap<String, Vec<Event>>,
-    unfinished: BTreeSet<String>,
-}
-
-enum Write {
-    Run(String),
-    Hold(Box<Exposure>),
-    Release(String),
-    Event(String, Box<Event>),
-    Finish(String),
-}
-
-impl Store {
-    fn write(&mut self, write: Write) {
-        match write {
-            Write::Run(run) => drop(self.unfinished.insert(run)),
-            Write::Hold(exposure) => drop(self.held.insert(exposure.run.clone(), *exposure)),
-            Write::Release(run) => drop(self.held.remove(&run)),
-            Write::Event(run, event) => self.events.entry(run).or_default().push(*event),
-            Write::Finish(run) => drop(self.unfinished.remove(&run)),
-        }
-    }
-}
 
 /// What the world has to do for a coordinator, in order.
 pub enum Deed {
@@ -190,8 +162,10 @@ impl Coordinator {
             if let Input::AgentBack { node, open } = &mut input
                 && !self.without.contains(&Broken::FreshOpen)
             {
-                // It may have waited: what was ordered since is open as well.
-                open.clone_from(self.open.get(node).unwrap_or(&Vec::new()));
+                // It may have waited: what was ordered since may be on the host as well.
+                let since = self.open.get(node).cloned().unwrap_or_default();
+                let known: BTreeSet<String> = open.iter().map(|open| open.injection.clone()).collect();
+                open.extend(since.into_iter().filter(|now| !known.contains(&now.injection)));
             }
             let Some(task) = self.runs.get_mut(run).filter(|task| task.verdict.is_none()) else { return };
             let at_us = now_us - task.submitted_us;

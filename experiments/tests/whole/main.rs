@@ -8,5 +8,6 @@ mod host;
 mod invariants;
 mod scenario;
 mod seeds;
+mod store;
 mod teeth;
 mod world;

@@ -1,33 +1,24 @@
-//! A run whose task is gone (the coordinator died, or the task did): undo what may be there, and say honestly how it ended.
+//! A run whose task is gone (the coordinator died, or the task did): drives the pure [`Interrupted`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_experiments::run_event::{Event, InjectionReport, InjectionState, RunEvent, Verdict};
-use squall_experiments::run_state::Input;
-use squall_experiments::wire::ToAgent;
+use squall_experiments::interrupted::{self, Interrupted};
+use squall_experiments::run_event::{Event, RunEvent};
+use squall_experiments::run_state::{Input, Output};
 use tokio::sync::mpsc;
 
 use super::log::RunLog;
 use super::task::Ended;
-use crate::clock::Instant;
 use crate::coordinator::hub::Hub;
 
 /// Injections that were ordered and of which no clean end was heard, with their nodes.
-pub fn open_injections<'a>(events: impl IntoIterator<Item = &'a RunEvent>) -> BTreeMap<String, String> {
-    let mut open = BTreeMap::new();
-    for event in events {
-        match &event.event {
-            Event::Ordered { injection, node } => drop(open.insert(injection.clone(), node.clone())),
-            Event::Changed { injection, state, .. } if state.is_clean() => drop(open.remove(injection)),
-            _ => {}
-        }
-    }
-    open
+pub fn open_injections(events: &[RunEvent]) -> BTreeMap<String, String> {
+    interrupted::open_injections(events.iter().map(|event| &event.event))
 }
 
-pub struct Interrupted {
+pub struct InterruptedTask {
     pub run: String,
     pub reason: String,
     pub open: BTreeMap<String, String>,
@@ -39,84 +30,54 @@ pub struct Interrupted {
     pub patience: Duration,
 }
 
-impl Interrupted {
-    /// Ends `Aborted` once every agent said that nothing is left, else `Dirty`.
+impl InterruptedTask {
     pub async fn run(mut self) -> Ended {
-        let until = Instant::now() + self.patience;
-        self.log.record(Event::Aborted { reason: self.reason.clone() });
-        let nodes: BTreeSet<String> = self.open.values().cloned().collect();
-        for node in nodes {
-            self.compare(&node, |hub, injection| hub.is_open(&node, injection));
+        let patience_us = u64::try_from(self.patience.as_micros()).unwrap_or(u64::MAX);
+        let (run, reason, open) = (self.run.clone(), self.reason.clone(), std::mem::take(&mut self.open));
+        let (mut machine, mut outputs) = Interrupted::take_up(run, reason, open, self.log.now_us(), patience_us);
+        // Those that are connected already will not come back first.
+        for node in machine.nodes().into_iter().filter(|node| self.hub.is_connected(node)) {
+            let open = self.hub.open(&node);
+            outputs.extend(machine.handle(self.log.now_us(), Input::AgentBack { node, open }));
         }
-        while !self.open.is_empty() {
-            let input = tokio::select! {
+        loop {
+            if let Some(ended) = self.perform(std::mem::take(&mut outputs)) {
+                return ended;
+            }
+            let wake = machine.next_wake_us().map(|at_us| self.log.instant(at_us));
+            let timer = async {
+                match wake {
+                    Some(wake) => tokio::time::sleep_until(wake).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let mut input = tokio::select! {
                 biased;
                 Some(by) = self.halts.recv() => Input::Halt { by },
+                () = timer => Input::Tick,
                 Some(input) = self.inputs.recv() => input,
-                () = tokio::time::sleep_until(until) => break,
             };
-            self.hear(input);
+            self.hub.refresh(&mut input);
+            outputs = machine.handle(self.log.now_us(), input);
         }
-        let ended = if self.open.is_empty() {
-            Ended { verdict: Verdict::Aborted, why: self.reason.clone() }
-        } else {
-            let left: Vec<&str> = self.open.keys().map(String::as_str).collect();
-            let why = format!("{}; not confirmed as reverted: {}", self.reason, left.join(", "));
-            Ended { verdict: Verdict::Dirty, why }
-        };
-        self.log.record(Event::Finished { verdict: ended.verdict, why: ended.why.clone() });
+    }
+
+    fn perform(&self, outputs: Vec<Output>) -> Option<Ended> {
+        let mut ended = None;
+        for output in outputs {
+            match output {
+                Output::Record(event) => {
+                    if let Event::Finished { verdict, why } = &event {
+                        ended = Some(Ended { verdict: *verdict, why: why.clone() });
+                    }
+                    self.log.record(event);
+                }
+                Output::Send { node, message } => {
+                    self.hub.send(&node, &message);
+                }
+                Output::Watch { .. } | Output::Finished(_) => {}
+            }
+        }
         ended
-    }
-
-    fn hear(&mut self, input: Input) {
-        match input {
-            Input::AgentBack { node, open } => {
-                self.log.record(Event::AgentBack { node: node.clone() });
-                self.compare(&node, |_, injection| Some(open.iter().any(|open| open.injection == injection)));
-            }
-            Input::AgentLost { node } => self.log.record(Event::AgentLost { node }),
-            Input::Changed { injection, node, state, report } if self.open.get(&injection) == Some(&node) => {
-                if state.is_clean() {
-                    self.open.remove(&injection);
-                }
-                self.log.record(Event::Changed { injection, node, state, report });
-            }
-            Input::Halt { by } => {
-                self.log.record(Event::HaltRequested { by });
-                let nodes: BTreeSet<String> = self.open.values().cloned().collect();
-                nodes.iter().for_each(|node| self.halt(node));
-            }
-            _ => {}
-        }
-    }
-
-    /// What the node says is not there is closed; for the rest it is told to halt the run.
-    fn compare(&mut self, node: &str, is_open: impl Fn(&Hub, &str) -> Option<bool>) {
-        let here: Vec<String> = self.open.iter().filter(|(_, on)| *on == node).map(|(key, _)| key.clone()).collect();
-        let mut left = false;
-        for injection in here {
-            match is_open(&self.hub, &injection) {
-                Some(false) => {
-                    self.open.remove(&injection);
-                    let report = InjectionReport {
-                        detail: "the agent came back and does not hold it any more".into(),
-                        ..InjectionReport::default()
-                    };
-                    let (node, state) = (node.to_owned(), InjectionState::Reverted);
-                    self.log.record(Event::Changed { injection, node, state, report });
-                }
-                Some(true) => left = true,
-                None => {}
-            }
-        }
-        if left {
-            self.halt(node);
-        }
-    }
-
-    fn halt(&self, node: &str) {
-        if self.hub.send(node, &ToAgent::Halt { run: Some(self.run.clone()) }) {
-            self.log.record(Event::HaltSent { node: node.to_owned() });
-        }
     }
 }

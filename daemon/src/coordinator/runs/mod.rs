@@ -25,7 +25,7 @@ use super::lever::SafetyLever;
 use super::probes::{Prober, Tools};
 use super::store::Store;
 use crate::clock;
-use interrupted::{Interrupted, open_injections};
+use interrupted::{InterruptedTask, open_injections};
 use log::RunLog;
 use task::{Ended, RunTask};
 
@@ -187,7 +187,7 @@ impl Runs {
         let (halts, halts_heard) = mpsc::channel(16);
         self.lock().active.insert(run.clone(), Active { log: log.clone(), halts, summary });
         self.hub.listen(&run, open.values().cloned().collect(), inbox);
-        let interrupted = Interrupted {
+        let interrupted = InterruptedTask {
             run: run.clone(),
             reason: reason.to_owned(),
             open,

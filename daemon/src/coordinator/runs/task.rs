@@ -37,7 +37,8 @@ impl RunTask {
     pub async fn run(mut self, admission: Input) -> Ended {
         let mut inputs = VecDeque::from([admission]);
         loop {
-            while let Some(input) = inputs.pop_front() {
+            while let Some(mut input) = inputs.pop_front() {
+                self.hub.refresh(&mut input);
                 let outputs = self.state.handle(self.log.now_us(), input);
                 if let Some(ended) = self.perform(outputs, &mut inputs).await {
                     return ended;
