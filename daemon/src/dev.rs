@@ -87,6 +87,7 @@ async fn live(args: DevArgs, data_dir: &Path, known_faults: Vec<String>) -> anyh
     let config = agent::Config {
         coordinator: running.loopback_url().parse().map_err(anyhow::Error::msg)?,
         identity: identity_dir,
+        enrolment: None,
         state_dir: data_dir.join("agent"),
         policy: args.policy,
         labels: args.labels.into_iter().collect(),

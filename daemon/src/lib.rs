@@ -9,6 +9,7 @@ pub mod clock;
 pub mod coordinator;
 pub mod dev;
 pub mod guard;
+pub mod private_file;
 pub mod process_life;
 pub mod program;
 pub mod sim_agent;

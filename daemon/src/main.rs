@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use squalld::agent::role::{self as agent_role, AgentArgs};
-use squalld::coordinator::{role as coordinator_role, user_args};
+use squalld::coordinator::{node_args, role as coordinator_role, user_args};
 use squalld::dev::{DevArgs, dev};
 
 #[derive(Parser)]
@@ -23,6 +23,10 @@ enum Role {
     Enroll(coordinator_role::EnrollArgs),
     /// Add, list and remove the people and programs that may call a coordinator.
     User(user_args::UserArgs),
+    /// Make a single-use token with which a node's agent gets its certificate.
+    Token(node_args::TokenArgs),
+    /// Void a node's certificates: its faults are halted, and it is let in no more without a new token.
+    Revoke(node_args::RevokeArgs),
     /// Coordinator and agent in one process, for a first try.
     Dev(DevArgs),
     /// Execute a coordinator's orders on this host, within its policy.
@@ -60,6 +64,8 @@ fn main() -> ExitCode {
         Role::Coordinator(args) => done(coordinator_role::coordinator(args)),
         Role::Enroll(args) => done(coordinator_role::enroll(&args)),
         Role::User(args) => done(user_args::user(&args)),
+        Role::Token(args) => done(node_args::token(&args)),
+        Role::Revoke(args) => done(node_args::revoke(&args)),
         Role::Dev(args) => dev(args, known_faults()).unwrap_or_else(|error| done(Err(error))),
         Role::Agent(args) => done(agent_role::agent(args, known_faults())),
         Role::Sweep { state_dir } => agent_role::sweep(&state_dir).unwrap_or_else(|error| done(Err(error))),

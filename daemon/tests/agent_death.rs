@@ -206,3 +206,27 @@ fn a_target_that_goes_away_is_said_to_be_gone() {
     world.coordinator.say(ToAgent::Revert { epoch: 1, injection: "run/0.node1".into() });
     world.coordinator.state("run/0.node1", InjectionState::GoneWithTarget);
 }
+
+#[test]
+fn an_expired_certificate_never_blocks_an_undo() {
+    let Some(mut world) = World::with_agent("undo with an expired certificate") else { return };
+    let before = world.disk_used();
+    world.coordinator.inject(&order("run/0.node1", vec![world.fill(16)]));
+    // Agent and guard die together: what is left is for the next start.
+    let guard = world.children("guard")[0];
+    world.signal_agent(Signal::SIGSTOP);
+    world.signal(guard, Signal::SIGKILL);
+    world.kill_agent();
+    assert_eq!(world.open(), ["run/0.node1"]);
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = squalld::coordinator::identity::Authority::open(&world.home.path().join("authority")).unwrap();
+    let ended = Duration::from_millis(squalld::clock::wall_ms()) - Duration::from_secs(90 * 86400);
+    let certificate = authority.certify_key("node1", 0, &key, ended - Duration::from_secs(86400), ended).unwrap();
+    std::fs::write(world.home.path().join("identity/node.pem"), certificate).unwrap();
+    std::fs::write(world.home.path().join("identity/node.key"), key.serialize_pem()).unwrap();
+    world.launch_agent();
+    eventually("undone without a connection", SOON, || world.open().is_empty());
+    assert_eq!(world.disk_used(), before);
+    eventually("no connection is made", SOON, || world.log().contains("no connection to the coordinator"));
+}

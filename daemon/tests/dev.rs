@@ -119,6 +119,10 @@ fn what_hinders_a_start_is_said_and_the_exit_code_is_not_zero() {
         (vec!["dev", "--data-dir", elsewhere, "--node", "a/b"], "cannot be a node's name"),
         (vec!["enroll", "--data-dir", elsewhere, "--out", "/proc/none", "db1"], "/proc/none"),
         (vec!["enroll", "--data-dir", "/proc", "--out", elsewhere, "db1"], "no certificate authority"),
+        (vec!["token", "--data-dir", "/proc", "db1"], "no certificate authority"),
+        (vec!["token", "--data-dir", path, "a/b"], "cannot be a node's name"),
+        (vec!["revoke", "--data-dir", "/proc", "db1"], "no coordinator's data directory"),
+        (vec!["agent", "--coordinator", "https://127.0.0.1:1", "--enrol", "x"], "--ca-fingerprint"),
     ] {
         let output = squalld(&arguments).stderr(Stdio::piped()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -144,4 +148,40 @@ fn a_user_is_added_listed_and_removed_on_the_data_directory() {
     assert!(done && listed.starts_with("ada\trunner\tuntil 2") && !listed.contains(token.trim()), "{listed}");
     assert!(user(&["add", "eve", "--role", "root"]).1.contains("`root` is no role: viewer, runner"));
     assert!(user(&["remove", "ada"]).0 && !user(&["remove", "ada"]).0);
+}
+
+#[test]
+fn what_squalld_token_prints_enrols_an_agent_that_then_needs_no_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let daemon = Daemon::start(&["coordinator", "--data-dir", path, "--listen", "127.0.0.1:0"]);
+    let printed = squalld(&["token", "--data-dir", path, "db1", "--expires", "10m"]).output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let (token, fingerprint) = printed.trim().split_once(' ').unwrap();
+    let state = dir.path().join("agent");
+    let state = state.to_str().unwrap();
+    let arguments = ["agent", "--coordinator", &daemon.ready.url, "--state-dir", state, token, fingerprint];
+    for _ in 0..2 {
+        let mut agent = squalld(&arguments).spawn().unwrap();
+        let start = Instant::now();
+        while !daemon_knows(&daemon, "db1") && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let known = daemon_knows(&daemon, "db1");
+        kill(Pid::from_raw(i32::try_from(agent.id()).unwrap()), Signal::SIGTERM).unwrap();
+        assert!(ended(&mut agent).is_some_and(|status| status.success()) && known);
+    }
+    assert!(squalld(&["revoke", "--data-dir", path, "db1"]).status().unwrap().success());
+}
+
+/// Whether the node is connected, by the unix socket.
+fn daemon_knows(daemon: &Daemon, node: &str) -> bool {
+    use std::io::{Read as _, Write as _};
+    let socket = daemon.ready.access.with_file_name("squall.sock");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.write_all(b"GET /v1/nodes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let nodes: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    nodes.as_array().unwrap().iter().any(|known| known["name"] == node && known["connected"] == true)
 }

@@ -116,3 +116,20 @@ pub struct OpenInjection {
     pub injection: String,
     pub state: InjectionState,
 }
+
+/// `POST /v1/enrol` (with an enrolment token as bearer) and `POST /v1/renew` (with the certificate that is renewed).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CertifyMe {
+    /// PKCS #10 in PEM. Only its key counts: the name is the token's, or the old certificate's.
+    pub csr: String,
+}
+
+/// The answer to [`CertifyMe`], PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certified {
+    pub certificate: String,
+    /// Of the authority.
+    pub ca: String,
+}

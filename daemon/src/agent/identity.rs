@@ -1,7 +1,8 @@
 //! Who this node is: a certificate of the coordinator's own authority, and nothing else is trusted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustls::pki_types::pem::PemObject;
@@ -12,6 +13,9 @@ pub struct Identity {
     /// The certificate's common name.
     pub node: String,
     pub tls: Arc<ClientConfig>,
+    pub directory: PathBuf,
+    /// When a third of the certificate's life is left, in seconds since 1970.
+    renew_at: u64,
 }
 
 impl Identity {
@@ -30,6 +34,7 @@ impl Identity {
         let chain = certificates("node.pem")?;
         let first = chain.first().ok_or_else(|| anyhow!("{} holds no certificate", path("node.pem").display()))?;
         let node = common_name(first).with_context(|| format!("{}", path("node.pem").display()))?;
+        let renew_at = renew_at(first)?;
         let key = path("node.key");
         let key = PrivateKeyDer::from_pem_file(&key).with_context(|| format!("{}", key.display()))?;
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -37,8 +42,21 @@ impl Identity {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .context("the certificate and the key do not belong together")?;
-        Ok(Identity { node, tls: Arc::new(tls) })
+        Ok(Identity { node, tls: Arc::new(tls), directory: directory.to_owned(), renew_at })
     }
+}
+
+impl Identity {
+    /// Zero: it is time.
+    pub fn renew_in(&self, now_s: u64) -> Duration {
+        Duration::from_secs(self.renew_at.saturating_sub(now_s))
+    }
+}
+
+fn renew_at(certificate: &CertificateDer<'_>) -> anyhow::Result<u64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)?;
+    let (from, to) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+    Ok(u64::try_from(to - (to - from) / 3).unwrap_or(0))
 }
 
 fn common_name(certificate: &CertificateDer<'_>) -> anyhow::Result<String> {

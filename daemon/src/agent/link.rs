@@ -1,5 +1,6 @@
 //! The agent's one connection: it dials the coordinator and keeps dialling. Nothing listens.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl std::fmt::Display for Address {
 }
 
 /// Dials for ever.
-pub async fn keep(executor: Rc<Executor>, address: Address, identity: Identity) {
+pub async fn keep(executor: Rc<Executor>, address: Address, identity: Rc<RefCell<Identity>>) {
     let mut attempts = 0;
     let mut last_trouble = String::new();
     let mut link = Link { executor, address, identity, facts: None };
@@ -101,7 +102,7 @@ fn pause(attempts: u32, spread: f64) -> Duration {
 struct Link {
     executor: Rc<Executor>,
     address: Address,
-    identity: Identity,
+    identity: Rc<RefCell<Identity>>,
     facts: Option<Facts>,
 }
 
@@ -168,7 +169,7 @@ impl Link {
         stream.set_nodelay(true)?;
         self.executor.coordinator.set(Some(stream.peer_addr()?));
         let name = ServerName::try_from(self.address.host.clone()).context("the coordinator's name")?;
-        let tls = TlsConnector::from(self.identity.tls.clone()).connect(name, stream);
+        let tls = TlsConnector::from(self.identity.borrow().tls.clone()).connect(name, stream);
         let tls = timeout(STEP, tls).await.context("TLS timed out")?.context("TLS")?;
         let request = format!("wss://{}/v1/agent", self.address).into_client_request()?;
         // Small buffers: an agent is idle nearly always, and its frames are short.

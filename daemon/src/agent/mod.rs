@@ -7,6 +7,7 @@ pub mod consider;
 pub mod crash;
 pub mod doctor;
 pub mod effects;
+pub mod enrolment;
 pub mod executor;
 pub mod facts;
 pub mod guarding;
@@ -27,6 +28,7 @@ pub mod spared;
 pub mod spawn;
 pub mod undo;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -37,6 +39,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
+use enrolment::Enrolment;
 use executor::Executor;
 use identity::Identity;
 use kernel::boottime;
@@ -56,6 +59,8 @@ pub struct Config {
     pub coordinator: Address,
     /// Directory with `ca.pem`, `node.pem` and `node.key`.
     pub identity: PathBuf,
+    /// For a node that has no certificate yet.
+    pub enrolment: Option<Enrolment>,
     /// Of the journal; one agent each.
     pub state_dir: PathBuf,
     /// None: the built-in policy.
@@ -92,8 +97,6 @@ pub struct Settings {
 /// # Errors
 /// Nothing was started: the policy or the identity cannot be used, or the state directory is another agent's.
 pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
-    let identity = Identity::load(&config.identity).context("the agent's identity")?;
     let state_dir = std::path::absolute(&config.state_dir)?;
     let boot_id = boottime::boot_id().context("the kernel's boot id")?;
     let (journal, found) = recovery::open(&state_dir, &boot_id)?;
@@ -103,6 +106,13 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
             false => tracing::error!("{} is left and could NOT be undone: {}", found.what, found.ended.detail),
         }
     }
+    // After recovery: whatever is wrong with a policy or a certificate, what an agent before this one left is undone.
+    let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(enrolment) = &config.enrolment {
+        runtime.block_on(enrolment::enrol(&config.identity, &config.coordinator, enrolment))?;
+    }
+    let identity = Identity::load(&config.identity).context("the agent's identity")?;
     let settings = Settings {
         node: identity.node.clone(),
         program: config.program,
@@ -113,12 +123,13 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
         zone: config.zone,
         known_faults: config.known_faults,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let identity = Rc::new(RefCell::new(identity));
     LocalSet::new().block_on(&runtime, async {
         let executor = Executor::new(settings, boot_id, journal);
         let guard = tokio::task::spawn_local(guarding::keep(executor.clone()));
         // An agent that has said Hello can take orders. Without a guard it says Hello all the same, and why it takes none.
         let _ = tokio::time::timeout(GUARD_START, executor.guarding.watching()).await;
+        tokio::task::spawn_local(enrolment::keep_fresh(identity.clone(), config.coordinator.clone()));
         let link = tokio::task::spawn_local(link::keep(executor.clone(), config.coordinator, identity));
         ready();
         stop.await;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::enrolment::{Enrolment, Fingerprint};
 use super::link::Address;
 use super::{Config, own_program, recovery, run};
 use crate::process_life::{StopSignals, log_to_stderr};
@@ -19,9 +20,16 @@ pub struct AgentArgs {
     /// Where to dial, as https://HOST:PORT. The agent itself listens nowhere.
     #[arg(long, value_name = "URL")]
     coordinator: Address,
-    /// Directory with ca.pem, node.pem and node.key; the certificate's common name is this node's name.
+    /// Directory with ca.pem, node.pem and node.key; the certificate's common name is this node's name
+    /// [default: identity in the state directory].
     #[arg(long, value_name = "DIR")]
-    identity: PathBuf,
+    identity: Option<PathBuf>,
+    /// Single-use token of `squalld token`, for a node without a certificate.
+    #[arg(long, value_name = "TOKEN", env = "SQUALL_ENROL", hide_env_values = true, requires = "ca_fingerprint")]
+    enrol: Option<String>,
+    /// SHA-256 of the coordinator's authority, as `squalld token` prints it.
+    #[arg(long, value_name = "SHA256", requires = "enrol")]
+    ca_fingerprint: Option<Fingerprint>,
     /// Journal and lock; one agent each.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
     state_dir: PathBuf,
@@ -52,7 +60,8 @@ pub fn agent(args: AgentArgs, known_faults: Vec<String>) -> anyhow::Result<()> {
     log_to_stderr("info");
     let config = Config {
         coordinator: args.coordinator,
-        identity: args.identity,
+        identity: args.identity.unwrap_or_else(|| args.state_dir.join("identity")),
+        enrolment: args.enrol.zip(args.ca_fingerprint).map(|(token, ca)| Enrolment { token, ca }),
         state_dir: args.state_dir,
         policy: args.policy,
         labels: args.labels.into_iter().collect(),

@@ -6,12 +6,13 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
-use squall_experiments::wire::{self, ToCoordinator};
+use squall_experiments::wire::{self, ToAgent, ToCoordinator};
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Coordinator;
 use super::api::problem::ApiError;
-use super::hub::{Arrival, Hub};
+use super::enrolment::Node;
+use super::hub::{Arrival, Attached, Hub};
 use super::listener::Peer;
 use crate::clock::Instant;
 
@@ -25,9 +26,9 @@ pub async fn upgrade(
     Extension(peer): Extension<Peer>,
     socket: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
-    let Some(node) = peer.node else {
+    let Some(node) = peer.node.filter(|node| !node.expired) else {
         return ApiError::unauthenticated(
-            "an agent shows the client certificate that `squalld enroll` made for its node",
+            "an agent shows the client certificate of its node, and one that is not out of date",
         )
         .into_response();
     };
@@ -38,10 +39,12 @@ pub async fn upgrade(
     socket
         .max_frame_size(wire::MAX_FRAME)
         .max_message_size(wire::MAX_FRAME)
-        .on_upgrade(move |socket| async move { talk(socket, &node, &coordinator.hub).await })
+        .on_upgrade(move |socket| async move { talk(socket, &node, &coordinator).await })
 }
 
-async fn talk(mut socket: WebSocket, node: &str, hub: &Hub) {
+async fn talk(mut socket: WebSocket, certified: &Node, coordinator: &Coordinator) {
+    let (node, hub): (&str, &Hub) = (&certified.name, &coordinator.hub);
+    let mut revocations = coordinator.revocations.subscribe();
     let arrival = match timeout(HELLO_TIMEOUT, hello(&mut socket, node)).await {
         Ok(Ok(arrival)) => arrival,
         Ok(Err(why)) => {
@@ -59,6 +62,10 @@ async fn talk(mut socket: WebSocket, node: &str, hub: &Hub) {
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_sign = Instant::now();
     loop {
+        if coordinator.revocations.are_against(certified) {
+            revoked(&mut socket, &mut attached, node, hub).await;
+            break;
+        }
         let outgoing = tokio::select! {
             biased;
             () = attached.close.cancelled() => {
@@ -82,6 +89,7 @@ async fn talk(mut socket: WebSocket, node: &str, hub: &Hub) {
                 }
                 continue;
             }
+            Ok(()) = revocations.changed() => continue,
             _ = ping.tick() => Message::Ping(Default::default()),
             () = tokio::time::sleep_until(last_sign + patience) => {
                 tracing::warn!(node, "no sign of this agent for half a lease");
@@ -93,6 +101,20 @@ async fn talk(mut socket: WebSocket, node: &str, hub: &Hub) {
         }
     }
     hub.detach(node, attached.number).await;
+}
+
+/// Its faults are ended before its connection is; if it does not listen, their leases end them.
+async fn revoked(socket: &mut WebSocket, attached: &mut Attached, node: &str, hub: &Hub) {
+    tracing::warn!(node, "this node is revoked: halting it and closing its connection");
+    hub.send(node, &ToAgent::Halt { run: None });
+    let _ = timeout(Duration::from_secs(1), async {
+        while let Ok(frame) = attached.frames.try_recv() {
+            socket.send(Message::Text(frame)).await?;
+        }
+        let frame = CloseFrame { code: REFUSED, reason: "this node is revoked".into() };
+        socket.send(Message::Close(Some(frame))).await
+    })
+    .await;
 }
 
 async fn hello(socket: &mut WebSocket, certified: &str) -> Result<Arrival, String> {

@@ -1,4 +1,4 @@
-//! Users and their tokens, in the store's file. Commands (`squalld user`) and a coordinator that serves use it at the same time.
+//! Users, enrolment tokens and revoked nodes, in the store's file. Commands (`squalld user`, `token`, `revoke`) and a coordinator that serves use it at the same time.
 //!
 //! Only hashes are kept. Expiry is a date in the calendar, and so the one thing here that the wall clock decides.
 
@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::access::{TokenHash, new_token};
+use super::identity::check_node_name;
 use super::permission::Role;
 use super::store::{self, Durability};
 use crate::clock;
@@ -99,6 +100,66 @@ impl Credentials {
         })?;
         let found = found.map(user).transpose()?;
         Ok(found.filter(|user| !user.is_expired(clock::wall_ms())))
+    }
+
+    /// A token with which this node enrols, once.
+    ///
+    /// # Errors
+    /// The name is none, or the store cannot be written.
+    pub fn add_enrolment(&self, node: &str, expires: Duration) -> anyhow::Result<String> {
+        check_node_name(node)?;
+        let token = new_token();
+        let (now, hash) = (clock::wall_ms(), TokenHash::of(&token).text());
+        let expires_ms = expiry(expires, now)?;
+        self.with(|connection| {
+            connection.execute("DELETE FROM enrolment WHERE expires_ms <= ?1", [i64::try_from(now)?])?;
+            let sql = "INSERT INTO enrolment (hash, node, expires_ms) VALUES (?1, ?2, ?3)";
+            connection.execute(sql, params![hash, node, expires_ms])?;
+            Ok(())
+        })?;
+        Ok(token)
+    }
+
+    pub fn is_enrolment(&self, token: &str) -> anyhow::Result<bool> {
+        let (now, hash) = (i64::try_from(clock::wall_ms())?, TokenHash::of(token).text());
+        let sql = "SELECT count(*) FROM enrolment WHERE hash = ?1 AND expires_ms > ?2";
+        self.with(|connection| Ok(connection.query_row(sql, params![hash, now], |row| row.get::<_, i64>(0))? > 0))
+    }
+
+    /// Uses a token up: its node, and the generation that its certificate is to have.
+    pub fn take_enrolment(&self, token: &str) -> anyhow::Result<Option<(String, u64)>> {
+        let (now, hash) = (i64::try_from(clock::wall_ms())?, TokenHash::of(token).text());
+        let node = self.with(|connection| {
+            let sql = "DELETE FROM enrolment WHERE hash = ?1 AND expires_ms > ?2 RETURNING node";
+            let mut statement = connection.prepare(sql)?;
+            Ok(statement.query_row(params![hash, now], |row| row.get::<_, String>(0)).optional()?)
+        })?;
+        node.map(|node| Ok((node.clone(), self.generation(&node)?))).transpose()
+    }
+
+    /// Certificates and enrolment tokens that the node has are void from now on.
+    ///
+    /// # Errors
+    /// The name is none, or the store cannot be written.
+    pub fn revoke(&self, node: &str) -> anyhow::Result<u64> {
+        check_node_name(node)?;
+        self.with(|connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute("DELETE FROM enrolment WHERE node = ?1", [node])?;
+            let sql = "INSERT INTO revoked (node, generation) VALUES (?1, 1) ON CONFLICT (node) \
+                       DO UPDATE SET generation = generation + 1 RETURNING generation";
+            let generation: i64 = transaction.query_row(sql, [node], |row| row.get(0))?;
+            transaction.commit()?;
+            Ok(generation.unsigned_abs())
+        })
+    }
+
+    /// How often the node was revoked.
+    pub fn generation(&self, node: &str) -> anyhow::Result<u64> {
+        let sql = "SELECT generation FROM revoked WHERE node = ?1";
+        let found =
+            self.with(|connection| Ok(connection.query_row(sql, [node], |row| row.get::<_, i64>(0)).optional()?))?;
+        Ok(found.map_or(0, i64::unsigned_abs))
     }
 }
 

@@ -3,10 +3,9 @@
 //! `ca.key` signs the coordinator's certificate (made anew at each start, never stored) and one client certificate for each node,
 //! whose common name is the node's name. Server certificates cannot be used by clients and the other way round (extended key usage).
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,8 +17,13 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
+use sha2::{Digest as _, Sha256};
 
+use super::client_verifier::Verifier;
+use super::credentials::Credentials;
+use super::enrolment::Revocations;
 use crate::clock;
+pub use crate::private_file::{new_private_dir, private_dir, write_private};
 
 /// Signs certificates.
 pub struct Authority {
@@ -72,9 +76,19 @@ impl Authority {
         Ok(Authority { issuer: Issuer::new(params, key), pem })
     }
 
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// The authority's certificate.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// SHA-256 of the authority's certificate, in hex: what a new node knows its coordinator by.
+    pub fn fingerprint(&self) -> anyhow::Result<String> {
+        let certificate = CertificateDer::from_pem_slice(self.pem.as_bytes()).context("ca.pem holds no certificate")?;
+        Ok(Sha256::digest(&certificate).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// A client certificate for a node.
@@ -82,9 +96,15 @@ impl Authority {
     /// # Errors
     /// The name is none ([`check_node_name`]).
     pub fn enroll(&self, node: &str) -> anyhow::Result<NodeIdentity> {
+        self.enroll_again(node, 0)
+    }
+
+    /// As [`Authority::enroll`], for a node that was revoked so often.
+    pub fn enroll_again(&self, node: &str, generation: u64) -> anyhow::Result<NodeIdentity> {
         check_node_name(node)?;
         let key = KeyPair::generate()?;
         let mut params = leaf_params(Vec::new(), node, ExtendedKeyUsagePurpose::ClientAuth)?;
+        params.distinguished_name.push(DnType::OrganizationalUnitName, format!("generation {generation}"));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(NodeIdentity { ca: self.pem.clone(), certificate, key: key.serialize_pem() })
@@ -92,20 +112,31 @@ impl Authority {
 
     /// TLS of the one port: a client certificate is optional here, but one that is shown must be ours.
     pub fn server_config(&self, names: &[String]) -> anyhow::Result<rustls::ServerConfig> {
+        self.server_config_with(names, Revocations::new(BTreeMap::new()))
+    }
+
+    /// The same, and nobody who is revoked comes in.
+    pub fn server_config_with(
+        &self,
+        names: &[String],
+        revocations: Arc<Revocations>,
+    ) -> anyhow::Result<rustls::ServerConfig> {
         let key = KeyPair::generate()?;
         let params = leaf_params(names.to_vec(), "squall coordinator", ExtendedKeyUsagePurpose::ServerAuth)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).context("ca.pem holds no certificate")?)?;
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        let ca = CertificateDer::from_pem_slice(self.pem.as_bytes()).context("ca.pem holds no certificate")?;
+        roots.add(ca.clone())?;
+        let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .allow_unauthenticated()
             .build()?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(clients)
+            .with_client_cert_verifier(Arc::new(Verifier { inner, revocations }))
             .with_single_cert(
-                vec![certificate.der().clone()],
+                // With its authority: a node that is not enrolled yet knows only the fingerprint of that.
+                vec![certificate.der().clone(), ca],
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -140,13 +171,6 @@ pub fn check_node_name(node: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The common name of a certificate that the TLS layer has already verified.
-pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
-    Some(name.to_owned())
-}
-
 /// `squalld enroll`: writes `ca.pem`, `node.pem` and `node.key` (0600) for a node; the names of the files written.
 ///
 /// # Errors
@@ -155,7 +179,8 @@ pub fn enroll(data_dir: &Path, node: &str, out: &Path) -> anyhow::Result<[PathBu
     if !data_dir.join("ca.key").exists() {
         bail!("{} has no certificate authority: start `squalld coordinator --data-dir` there once", data_dir.display());
     }
-    write_node(out, &Authority::open(data_dir)?.enroll(node)?)
+    let generation = Credentials::of(data_dir).generation(node)?;
+    write_node(out, &Authority::open(data_dir)?.enroll_again(node, generation)?)
 }
 
 /// Writes `ca.pem`, `node.pem` and `node.key` (0600) into a directory, made if missing.
@@ -169,36 +194,6 @@ pub fn write_node(out: &Path, identity: &NodeIdentity) -> anyhow::Result<[PathBu
         write_private(path, text.as_bytes())?;
     }
     Ok(paths)
-}
-
-/// Makes a directory (0700) that was not there.
-pub fn new_private_dir(path: &Path) -> anyhow::Result<()> {
-    let made = fs::DirBuilder::new().mode(0o700).create(path);
-    made.with_context(|| format!("cannot make the directory {}", path.display()))
-}
-
-/// Makes a directory (0700) unless it is there.
-pub fn private_dir(path: &Path) -> anyhow::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("cannot make the directory {}", path.display()))
-}
-
-/// Replaces a file at once: a reader sees the old or the new content, and nobody but the owner sees either.
-pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let mut name = path.file_name().context("a file needs a name")?.to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(content)?;
-        fs::rename(&temporary, path)
-    })();
-    written
-        .inspect_err(|_| drop(fs::remove_file(&temporary)))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -216,7 +211,7 @@ fn authority_params() -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-fn leaf_params(
+pub(super) fn leaf_params(
     names: Vec<String>,
     common_name: &str,
     usage: ExtendedKeyUsagePurpose,
@@ -257,7 +252,7 @@ mod tests {
         let identity = again.enroll("db1").unwrap();
         let authority = CertificateDer::from_pem_slice(first.pem().as_bytes()).unwrap();
         let leaf = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
-        assert_eq!(common_name(&leaf).as_deref(), Some("db1"));
+        assert_eq!(crate::coordinator::enrolment::Node::of(&leaf).unwrap().name, "db1");
         let (_, authority) = x509_parser::parse_x509_certificate(&authority).unwrap();
         let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
         assert_eq!(leaf.issuer(), authority.subject());

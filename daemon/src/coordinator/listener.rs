@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::identity::common_name;
+use super::enrolment::Node;
 use super::unix_socket::LocalDoor;
 
 /// What strangers can make this process spend.
@@ -55,7 +55,7 @@ impl Default for Limits {
 pub struct Peer {
     pub origin: Origin,
     /// From a certificate that our authority signed.
-    pub node: Option<String>,
+    pub node: Option<Node>,
 }
 
 #[derive(Debug, Clone)]
@@ -166,7 +166,7 @@ async fn connection(
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
     };
-    let node = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(common_name);
+    let node = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(Node::of);
     let _stranger = node.is_none().then_some(stranger);
     converse(stream, Peer { origin: Origin::Network(address), node }, app, limits, stop).await;
 }

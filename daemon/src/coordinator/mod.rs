@@ -5,11 +5,14 @@
 mod access;
 mod agent_socket;
 mod api;
+mod client_verifier;
 pub mod credentials;
+pub mod enrolment;
 mod hub;
 pub mod identity;
 mod lever;
 mod listener;
+pub mod node_args;
 pub mod permission;
 mod probes;
 pub mod role;
@@ -32,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use access::TokenHash;
 use credentials::Credentials;
+use enrolment::Revocations;
 use hub::Hub;
 use identity::{Authority, NodeIdentity};
 use lever::SafetyLever;
@@ -61,6 +65,8 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// The data directory is thrown away afterwards: nothing is synced.
     pub ephemeral: bool,
+    /// Of the certificates that nodes get when they enrol and renew.
+    pub certificate_life: Duration,
 }
 
 impl Config {
@@ -75,6 +81,7 @@ impl Config {
             socket: None,
             socket_group: None,
             ephemeral: false,
+            certificate_life: enrolment::DEFAULT_LIFE,
         }
     }
 }
@@ -88,6 +95,9 @@ struct Coordinator {
     token: TokenHash,
     credentials: Credentials,
     lever: Arc<SafetyLever>,
+    authority: Authority,
+    revocations: Arc<Revocations>,
+    certificate_life: Duration,
 }
 
 /// A coordinator that serves. Dropped without [`Running::stop`], it ends as if it had been killed.
@@ -95,12 +105,12 @@ pub struct Running {
     pub access: Access,
     pub ready: Ready,
     pub address: SocketAddr,
-    authority: Authority,
     coordinator: Arc<Coordinator>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
     serving_local: Option<JoinHandle<()>>,
     listening_late: JoinHandle<()>,
+    watching: JoinHandle<()>,
     /// Held: a second coordinator on the same directory would count the same epochs.
     _lock: std::fs::File,
 }
@@ -134,7 +144,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let (path, access, token) = access::write(dir, url.clone(), authority.pem(), known)?;
     store.set_meta("token_hash", &token.text());
     store.flush().await?;
-    let tls = Arc::new(authority.server_config(&identity::server_names(address.ip(), &config.names))?);
+    let names = identity::server_names(address.ip(), &config.names);
+    let revocations = Revocations::new(store.revoked()?);
+    let watching = tokio::spawn(enrolment::watch_revocations(store.clone(), revocations.clone()));
+    let tls = Arc::new(authority.server_config_with(&names, revocations.clone())?);
     let keeping = store.clone();
     let (hub, late) = Hub::new(epoch, config.lease, store.nodes()?, move |node| keeping.keep_node(node));
     let hub = Arc::new(hub);
@@ -142,7 +155,17 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let lever = Arc::new(SafetyLever::open(store.clone())?);
     let runs = Runs::open(hub.clone(), store.clone(), tools, lever.clone())?;
     let listening_late = tokio::spawn(runs.clone().hear_late(late));
-    let coordinator = Arc::new(Coordinator { hub, store, runs, token, credentials: Credentials::of(dir), lever });
+    let coordinator = Arc::new(Coordinator {
+        hub,
+        store,
+        runs,
+        token,
+        credentials: Credentials::of(dir),
+        lever,
+        authority,
+        revocations,
+        certificate_life: config.certificate_life,
+    });
     let stop = CancellationToken::new();
     let app = api::router(coordinator.clone());
     let door = door(&config)?;
@@ -155,12 +178,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         access,
         ready,
         address,
-        authority,
         coordinator,
         stop,
         serving,
         serving_local,
         listening_late,
+        watching,
         _lock: lock,
     })
 }
@@ -171,7 +194,8 @@ impl Running {
     /// # Errors
     /// See [`Authority::enroll`].
     pub fn enroll(&self, node: &str) -> anyhow::Result<NodeIdentity> {
-        self.authority.enroll(node)
+        let generation = self.coordinator.store.revoked()?.get(node).copied().unwrap_or(0);
+        self.coordinator.authority.enroll_again(node, generation)
     }
 
     /// For an agent on this host: its own loopback also where the port is on every interface.
@@ -204,6 +228,7 @@ impl Running {
             let _ = local.await;
         }
         self.listening_late.abort();
+        self.watching.abort();
         dirty
     }
 
@@ -215,6 +240,7 @@ impl Running {
             local.abort();
         }
         self.listening_late.abort();
+        self.watching.abort();
     }
 }
 

@@ -37,6 +37,9 @@ pub struct CoordinatorArgs {
     /// Members of this group are operators on the socket, besides root and the user who runs this.
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
+    /// Life of the certificates that nodes get when they enrol; they renew them when a third is left.
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    certificate_life: Span,
 }
 
 #[derive(Args, Debug)]
@@ -58,9 +61,19 @@ pub struct EnrollArgs {
 pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
     log_to_stderr("info");
     raise_descriptor_limit();
-    let CoordinatorArgs { data_dir, listen, names, lease, probe_commands, socket, socket_group } = args;
-    let config =
-        Config { data_dir, listen, names, lease: lease.0, probe_commands, socket, socket_group, ephemeral: false };
+    let CoordinatorArgs { data_dir, listen, names, lease, probe_commands, socket, socket_group, certificate_life } =
+        args;
+    let config = Config {
+        data_dir,
+        listen,
+        names,
+        lease: lease.0,
+        probe_commands,
+        socket,
+        socket_group,
+        ephemeral: false,
+        certificate_life: certificate_life.0,
+    };
     runtime(2)?.block_on(async {
         let mut signals = StopSignals::catch()?;
         let running = start(config).await?;

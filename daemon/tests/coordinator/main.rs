@@ -1,6 +1,7 @@
 //! The coordinator as others meet it: over TLS on 127.0.0.1, with pretended agents that speak the wire.
 
 mod authentication;
+mod enrolment;
 mod probes;
 mod restart;
 mod roles;

@@ -11,11 +11,17 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::problem::ApiError;
 use crate::coordinator::Coordinator;
+use crate::coordinator::enrolment;
 use crate::coordinator::listener::{Origin, Peer};
 use crate::coordinator::permission::{self, Role};
 
 /// The agents' path; [`crate::coordinator::agent_socket`] asks for their certificate.
 pub const AGENT_PATH: &str = "/v1/agent";
+
+/// By token; [`enrolment::enrol`].
+pub const ENROL_PATH: &str = "/v1/enrol";
+/// By certificate; [`enrolment::renew`].
+pub const RENEW_PATH: &str = "/v1/renew";
 
 /// Who calls, once that is known; every request behind [`require_caller`] carries it as an extension.
 #[derive(Debug, Clone)]
@@ -44,6 +50,20 @@ impl Caller {
 pub async fn require_caller(State(coordinator): State<Arc<Coordinator>>, mut request: Request, next: Next) -> Response {
     if request.uri().path() == AGENT_PATH {
         return next.run(request).await;
+    }
+    // Nodes on their way to a certificate: answered before their bodies are read, like everyone else.
+    if request.uri().path() == ENROL_PATH {
+        return match enrolment::is_enrolment(&coordinator.credentials, request.headers()) {
+            Ok(true) => next.run(request).await,
+            Ok(false) => ApiError::unauthenticated("enrolment needs a token of `squalld token`").into_response(),
+            Err(error) => ApiError::internal(&error).into_response(),
+        };
+    }
+    if request.uri().path() == RENEW_PATH {
+        return match request.extensions().get::<Peer>().is_some_and(|peer| peer.node.is_some()) {
+            true => next.run(request).await,
+            false => ApiError::unauthenticated("a renewal shows the certificate that it renews").into_response(),
+        };
     }
     let caller = match authenticate(&coordinator, &request) {
         Ok(caller) => caller,
@@ -81,7 +101,8 @@ fn authenticate(coordinator: &Coordinator, request: &Request) -> Result<Caller, 
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of a request.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

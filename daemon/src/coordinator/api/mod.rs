@@ -11,14 +11,14 @@ mod submit;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use squall_experiments::api::Health;
 use squall_experiments::inventory::Node;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Coordinator, agent_socket};
+use super::{Coordinator, agent_socket, enrolment};
 use problem::ApiError;
 
 /// Of a request's body; an experiment has a few kilobytes.
@@ -59,6 +59,8 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
     let _ = openapi::PATHS.set(document);
     routes
         .route(auth::AGENT_PATH, get(agent_socket::upgrade))
+        .route(auth::ENROL_PATH, post(enrolment::enrol))
+        .route(auth::RENEW_PATH, post(enrolment::renew))
         .fallback(async || ApiError::not_found("no such path".into()))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -6,6 +6,7 @@
 mod tables;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -194,6 +195,14 @@ impl Store {
         let mut statement = reader.prepare("SELECT json FROM node")?;
         let rows: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         rows.iter().map(|json| serde_json::from_str(json).context("a node in the store cannot be read")).collect()
+    }
+
+    /// Of revoked nodes, the generation that their certificates must have at least.
+    pub fn revoked(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let reader = self.lock();
+        let mut statement = reader.prepare_cached("SELECT node, generation FROM revoked")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
