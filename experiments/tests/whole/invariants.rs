@@ -113,11 +113,9 @@ impl Invariants {
         }
     }
 
+    /// Promised from now on, also where an agent is killed in the middle of a halt.
     pub fn killed(&mut self, now_us: u64, node: &str) {
-        self.lives
-            .values_mut()
-            .filter(|life| life.node == node)
-            .for_each(|life| life.halted_us = life.halted_us.min(now_us));
+        self.lives.values_mut().filter(|life| life.node == node).for_each(|life| life.halted_us = now_us);
     }
 
     /// Its agent is stopped in the middle of whatever it does: only deadlines are promised.
