@@ -1,6 +1,9 @@
 //! `squalld dev`: coordinator and agent in one process. For a first try, and for `squall run --local`.
 //!
 //! They still meet only on the wire: the agent runs on a thread of its own and dials the coordinator's port with a certificate.
+//! With `--ephemeral` nothing is made ready that its one command may not need: guard and abilities wait for the first fault.
+
+mod data_dir;
 
 use std::fs;
 use std::io::Read as _;
@@ -16,7 +19,8 @@ use tokio::sync::oneshot;
 
 use crate::agent::{self, own_program};
 use crate::coordinator::{self, Running, identity, role::say};
-use crate::process_life::{StopSignals, log_to_stderr, runtime};
+use crate::process_life::{StopSignals, log_to_stderr, runtime, small_runtime};
+use data_dir::DataDir;
 
 /// Volatile, as everything that it does; `squall` looks for access.json there.
 const DEFAULT_DATA_DIR: &str = "/run/squall";
@@ -27,7 +31,7 @@ const DIRTY: u8 = 5;
 
 #[derive(Args, Debug)]
 pub struct DevArgs {
-    /// Authority, store, journal and access.json (made if missing). Default: /run/squall, or a temporary one with --ephemeral.
+    /// Authority, store, journal and access.json (made if missing). Default: /run/squall, or one in memory with --ephemeral.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Address and port of the one TLS port; port 0 takes a free one.
@@ -62,9 +66,14 @@ pub struct DevArgs {
 /// It cannot start; nothing has changed then.
 pub fn dev(args: DevArgs, known_faults: Vec<String>) -> anyhow::Result<ExitCode> {
     log_to_stderr("warn");
-    let data_dir = DataDir::choose(&args)?;
-    let runtime = runtime(2)?;
-    let result = runtime.block_on(live(args, &data_dir.path, known_faults));
+    let data_dir = match &args.data_dir {
+        Some(path) => DataDir::lasting(path.clone()),
+        None if args.ephemeral => DataDir::temporary()?,
+        None => DataDir::lasting(DEFAULT_DATA_DIR.into()),
+    };
+    // Threads cost their start, and one user needs none.
+    let runtime = if args.ephemeral { small_runtime() } else { runtime(2) }?;
+    let result = runtime.block_on(live(args, data_dir.path(), known_faults));
     // Whatever still reads names or files in the background is not waited for.
     runtime.shutdown_background();
     result
@@ -73,8 +82,10 @@ pub fn dev(args: DevArgs, known_faults: Vec<String>) -> anyhow::Result<ExitCode>
 async fn live(args: DevArgs, data_dir: &Path, known_faults: Vec<String>) -> anyhow::Result<ExitCode> {
     let mut signals = StopSignals::catch()?;
     let node = args.node.map_or_else(host_name, Ok)?;
-    // The slowest part of a start, found out once for a process: beside the rest instead of after it.
-    drop(tokio::task::spawn_blocking(agent::facts::network::abilities));
+    if !args.ephemeral {
+        // The slowest thing, found out once for a process: beside the rest of the start instead of after it.
+        drop(tokio::task::spawn_blocking(agent::facts::network::abilities));
+    }
     let running = coordinator::start(coordinator::Config {
         lease: args.lease.0,
         probe_commands: args.probe_commands,
@@ -94,6 +105,7 @@ async fn live(args: DevArgs, data_dir: &Path, known_faults: Vec<String>) -> anyh
         zone: args.zone,
         known_faults,
         program: own_program(),
+        ephemeral: args.ephemeral,
     };
     let agent = tokio::task::spawn_blocking(move || agent::start(config)).await??;
     let stopped = if args.ephemeral { end_of_input() } else { never() };
@@ -147,35 +159,4 @@ fn host_name() -> anyhow::Result<String> {
     let path = "/proc/sys/kernel/hostname";
     let name = fs::read_to_string(path).with_context(|| format!("cannot read {path}: give --node NAME"))?;
     Ok(name.trim().to_owned())
-}
-
-/// Where everything is kept; a temporary one goes with it.
-struct DataDir {
-    path: PathBuf,
-    temporary: bool,
-}
-
-impl DataDir {
-    fn choose(args: &DevArgs) -> anyhow::Result<Self> {
-        match &args.data_dir {
-            Some(path) => Ok(DataDir { path: path.clone(), temporary: false }),
-            None if !args.ephemeral => Ok(DataDir { path: DEFAULT_DATA_DIR.into(), temporary: false }),
-            None => {
-                let name = format!("squall-{}-{:016x}", std::process::id(), rand::random::<u64>());
-                let path = std::env::temp_dir().join(name);
-                identity::new_private_dir(&path)?;
-                Ok(DataDir { path, temporary: true })
-            }
-        }
-    }
-}
-
-impl Drop for DataDir {
-    fn drop(&mut self) {
-        if self.temporary
-            && let Err(error) = fs::remove_dir_all(&self.path)
-        {
-            tracing::warn!("{} cannot be removed: {error}", self.path.display());
-        }
-    }
 }

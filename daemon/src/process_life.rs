@@ -33,6 +33,14 @@ pub fn runtime(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }
 
+/// The runtime of a role that serves one user: its tasks share the thread that waits for them.
+///
+/// # Errors
+/// The system gives no descriptors.
+pub fn small_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 /// SIGINT and SIGTERM, caught from here on: the first asks to stop, more change nothing.
 pub struct StopSignals {
     interrupt: Signal,

@@ -40,6 +40,9 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
     /// What this host can do, each answer tried and not guessed.
     pub abilities: BTreeMap<Ability, Can>,
+    /// Some abilities are not tried yet and missing above; the agent says them in `FactsNow`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trying: bool,
     /// Faults that the node's policy allows, with the policy's name; what a plan is checked against before any order is sent.
     pub allowed_faults: Vec<String>,
 }
@@ -108,6 +111,7 @@ impl Facts {
             Some(Can::Yes) => None,
             Some(Can::No { why, hint }) if hint.is_empty() => Some(why.clone()),
             Some(Can::No { why, hint }) => Some(format!("{why} ({hint})")),
+            None if self.trying => Some("this ability is still being tried".to_owned()),
             None => Some("the agent did not report this ability".to_owned()),
         }
     }

@@ -44,6 +44,8 @@ pub enum ToAgent {
     Halt {
         run: Option<String>,
     },
+    /// Try now what is not tried yet; answered by `FactsNow`. An agent for one command waits for it, others try by themselves.
+    Try,
     /// Count processes (probe `process`); answered by `Counted`.
     Count {
         query: u64,

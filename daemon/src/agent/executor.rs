@@ -95,6 +95,8 @@ impl Executor {
     pub fn hear(self: &Rc<Self>, order: ToAgent) {
         match order {
             ToAgent::Welcome { epoch, .. } => drop(self.follow(epoch)),
+            // The link's own.
+            ToAgent::Try => {}
             ToAgent::Check(order) => {
                 let checked = self.check(&order);
                 self.outbox.say(ToCoordinator::Checked(checked));

@@ -3,14 +3,21 @@
 pub mod host;
 pub mod network;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use squall_experiments::inventory::{Facts, Interface};
 
 use super::kernel::procfs;
 
-/// Takes some 10 ms the first time (the network's abilities are tried in a throw-away namespace), then a few.
+/// Everything. Takes some 10 ms the first time (the network's abilities are tried in a throw-away namespace), then a few.
 pub fn gather(allowed_faults: &[String]) -> Facts {
+    let abilities = network::abilities().into_iter().chain(host::abilities()).collect();
+    Facts { abilities, trying: false, ..quick(allowed_faults) }
+}
+
+/// What is found by reading alone, in less than a millisecond: no ability is tried yet.
+pub fn quick(allowed_faults: &[String]) -> Facts {
     let interfaces = network::interfaces().unwrap_or_default();
     Facts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -20,7 +27,8 @@ pub fn gather(allowed_faults: &[String]) -> Facts {
         memory_bytes: procfs::memory("MemTotal").unwrap_or(0),
         addresses: reachable(&interfaces),
         interfaces,
-        abilities: network::abilities().into_iter().chain(host::abilities()).collect(),
+        abilities: BTreeMap::new(),
+        trying: true,
         allowed_faults: allowed_faults.to_vec(),
     }
 }

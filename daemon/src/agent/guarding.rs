@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::effects::ProcessId;
 use super::executor::Executor;
@@ -20,7 +21,13 @@ pub struct Guarding {
     earliest_us: Cell<u64>,
     dismissed: Cell<bool>,
     watching: Notify,
+    /// One is to be started; and since when.
+    wanted: Cell<Option<Instant>>,
+    wants: Notify,
 }
+
+/// The first guard is waited for so long.
+const START: Duration = Duration::from_secs(2);
 
 impl Guarding {
     pub fn new(program: PathBuf, state_dir: PathBuf) -> Guarding {
@@ -31,6 +38,8 @@ impl Guarding {
             earliest_us: Cell::new(u64::MAX),
             dismissed: Cell::new(false),
             watching: Notify::new(),
+            wanted: Cell::new(None),
+            wants: Notify::new(),
         }
     }
 
@@ -39,11 +48,25 @@ impl Guarding {
         self.line.borrow().is_some()
     }
 
-    /// Returns once a guard watches.
-    pub async fn watching(&self) {
-        while !self.watches() {
-            self.watching.notified().await;
+    /// From now on there is to be a guard. Does not wait for it.
+    pub fn want(&self) {
+        if self.wanted.get().is_none() {
+            self.wanted.set(Some(Instant::now()));
+            self.wants.notify_one();
         }
+    }
+
+    /// Wants a guard and returns once one watches. The first one is waited for so long as it may take to start, and not longer;
+    /// a later one is not waited for.
+    pub async fn started(&self) {
+        self.want();
+        let until = self.wanted.get().unwrap_or_else(Instant::now) + START;
+        let watching = async {
+            while !self.watches() {
+                self.watching.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout_at(until, watching).await;
     }
 
     pub fn process(&self) -> Option<ProcessId> {
@@ -53,6 +76,7 @@ impl Guarding {
     /// Closes its line: it looks at the journal a last time and ends.
     pub fn dismiss(&self) {
         self.dismissed.set(true);
+        self.wants.notify_one();
         self.line.borrow_mut().take();
     }
 
@@ -68,13 +92,15 @@ impl Guarding {
     }
 }
 
-/// Starts the guard, again whenever it ends, until it is dismissed.
+/// Starts the guard once it is wanted, again whenever it ends, until it is dismissed.
 pub async fn keep(executor: Rc<Executor>) {
     let guarding = &executor.guarding;
+    guarding.wants.notified().await;
     let mut pause = Duration::ZERO;
-    loop {
-        tokio::time::sleep(pause).await;
+    while !guarding.dismissed.get() {
         match spawn::guard(&guarding.program, &guarding.state_dir).await {
+            // It has nothing to look at; its line is closed by now.
+            Ok((mut spawned, _)) if guarding.dismissed.get() => return spawned.ended().await,
             Ok((mut spawned, line)) => {
                 tracing::debug!(pid = spawned.process.pid, "the guard watches");
                 *guarding.line.borrow_mut() = Some((spawned.process, line));
@@ -97,5 +123,6 @@ pub async fn keep(executor: Rc<Executor>) {
                 pause = (pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(5));
             }
         }
+        tokio::time::sleep(pause).await;
     }
 }

@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use squall_experiments::inventory::Facts;
 use squall_experiments::wire::{self, ToAgent, ToCoordinator};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -67,11 +68,11 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// Dials for ever.
-pub async fn keep(executor: Rc<Executor>, address: Address, identity: Rc<RefCell<Identity>>) {
+/// Dials for ever. `eager`: what this host can do is tried at once, and not only when the coordinator wants to know.
+pub async fn keep(executor: Rc<Executor>, address: Address, identity: Rc<RefCell<Identity>>, eager: bool) {
     let mut attempts = 0;
     let mut last_trouble = String::new();
-    let mut link = Link { executor, address, identity, facts: None };
+    let mut link = Link { executor, address, identity, eager, facts: None };
     loop {
         let mut welcomed = false;
         let trouble = match link.session(&mut welcomed).await {
@@ -103,6 +104,7 @@ struct Link {
     executor: Rc<Executor>,
     address: Address,
     identity: Rc<RefCell<Identity>>,
+    eager: bool,
     facts: Option<Facts>,
 }
 
@@ -111,7 +113,7 @@ type Socket = WebSocketStream<TlsStream<TcpStream>>;
 impl Link {
     async fn session(&mut self, welcomed: &mut bool) -> anyhow::Result<()> {
         let mut socket = self.connect().await?;
-        let hello = self.hello().await;
+        let hello = self.hello();
         send(&mut socket, &hello).await?;
         let executor = self.executor.clone();
         let mut ping = interval(PING);
@@ -119,6 +121,8 @@ impl Link {
         let mut look = interval_at(Instant::now() + FACTS, FACTS);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut heard, mut pings) = (Instant::now(), 0_u64);
+        let untried = self.facts.as_ref().is_none_or(|facts| facts.trying);
+        let mut looking = (self.eager && untried).then(|| self.gather());
         loop {
             tokio::select! {
                 message = socket.next() => {
@@ -127,9 +131,19 @@ impl Link {
                     match message? {
                         Message::Text(text) => {
                             let order: ToAgent = serde_json::from_str(&text).context("an order that this agent does not know")?;
-                            if let ToAgent::Welcome { epoch, .. } = order {
-                                tracing::info!(epoch, "connected to the coordinator at {}", self.address);
-                                *welcomed = true;
+                            match &order {
+                                ToAgent::Welcome { epoch, .. } => {
+                                    tracing::info!(epoch, "connected to the coordinator at {}", self.address);
+                                    *welcomed = true;
+                                }
+                                ToAgent::Try => {
+                                    looking.get_or_insert_with(|| self.gather());
+                                }
+                                // An order may follow.
+                                ToAgent::Check(_) => executor.guarding.want(),
+                                // What comes after it keeps its place; without a guard nothing can be active that it concerns.
+                                ToAgent::Inject(_) => executor.guarding.started().await,
+                                _ => {}
                             }
                             executor.hear(order);
                         }
@@ -151,11 +165,16 @@ impl Link {
                     executor.outbox.pinged(pings);
                     timeout(STEP, socket.send(Message::Ping(pings.to_le_bytes().to_vec().into()))).await??;
                 }
-                _ = look.tick() => {
-                    let now = self.gather().await;
-                    if self.facts.as_ref() != Some(&now) {
-                        self.facts = Some(now.clone());
-                        send(&mut socket, &ToCoordinator::FactsNow { facts: Box::new(now) }).await?;
+                _ = look.tick(), if looking.is_none() => looking = Some(self.gather()),
+                found = async { Some(looking.as_mut()?.await) }, if looking.is_some() => {
+                    looking = None;
+                    match found {
+                        Some(Ok(now)) if self.facts.as_ref() != Some(&now) => {
+                            self.facts = Some(now.clone());
+                            send(&mut socket, &ToCoordinator::FactsNow { facts: Box::new(now) }).await?;
+                        }
+                        Some(Err(error)) => tracing::error!("this host's facts could not be gathered: {error}"),
+                        _ => {}
                     }
                 }
             }
@@ -183,34 +202,25 @@ impl Link {
         Ok(socket)
     }
 
-    async fn hello(&mut self) -> ToCoordinator {
-        let facts = match &self.facts {
-            Some(facts) => facts.clone(),
-            None => self.gather().await,
-        };
-        self.facts = Some(facts.clone());
+    fn hello(&mut self) -> ToCoordinator {
         let settings = self.executor.settings();
+        let facts =
+            self.facts.get_or_insert_with(|| facts::quick(&settings.policy.allowed_faults(&settings.known_faults)));
         ToCoordinator::Hello {
             wire: wire::VERSION,
             node: settings.node.clone(),
             labels: settings.labels.clone(),
             zone: settings.zone.clone(),
-            facts: Box::new(facts),
+            facts: Box::new(facts.clone()),
             open: self.executor.open(),
         }
     }
 
     /// Each ability is tried, which takes a while: not on the thread that ends faults.
-    async fn gather(&self) -> Facts {
+    fn gather(&self) -> JoinHandle<Facts> {
         let settings = self.executor.settings();
         let allowed = settings.policy.allowed_faults(&settings.known_faults);
-        match tokio::task::spawn_blocking(move || facts::gather(&allowed)).await {
-            Ok(facts) => facts,
-            Err(error) => {
-                tracing::error!("this host's facts could not be gathered: {error}");
-                self.facts.clone().unwrap_or_default()
-            }
-        }
+        tokio::task::spawn_blocking(move || facts::gather(&allowed))
     }
 }
 

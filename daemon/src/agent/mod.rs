@@ -42,6 +42,7 @@ use tokio::task::LocalSet;
 use enrolment::Enrolment;
 use executor::Executor;
 use identity::Identity;
+use journal::Durability;
 use kernel::boottime;
 use kernel::child::Place;
 use link::Address;
@@ -49,9 +50,6 @@ use policy::Policy;
 
 /// After the last revert of a shutdown, the coordinator may still hear of it for so long.
 const FAREWELL: Duration = Duration::from_millis(500);
-
-/// The first guard is waited for so long before dialling.
-const GUARD_START: Duration = Duration::from_secs(2);
 
 /// What an agent is started with.
 #[derive(Debug, Clone)]
@@ -71,6 +69,9 @@ pub struct Config {
     pub known_faults: Vec<String>,
     /// squalld, for holders and the guard; [`own_program`] unless this is not squalld.
     pub program: PathBuf,
+    /// For one command, by which it is started and with which it ends: nothing is made ready that may not be needed, and the journal
+    /// is for this process and its guard, not for a power cut (the state directory is volatile anyway).
+    pub ephemeral: bool,
 }
 
 /// The running program, also after its file was replaced by an upgrade.
@@ -99,7 +100,8 @@ pub struct Settings {
 pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let state_dir = std::path::absolute(&config.state_dir)?;
     let boot_id = boottime::boot_id().context("the kernel's boot id")?;
-    let (journal, found) = recovery::open(&state_dir, &boot_id)?;
+    let durability = if config.ephemeral { Durability::Process } else { Durability::Disk };
+    let (journal, found) = recovery::open(&state_dir, &boot_id, durability)?;
     for found in &found {
         match found.is_clean() {
             true => tracing::warn!("{} was left by an agent before this one: undone, and seen to be gone", found.what),
@@ -127,10 +129,13 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
     LocalSet::new().block_on(&runtime, async {
         let executor = Executor::new(settings, boot_id, journal);
         let guard = tokio::task::spawn_local(guarding::keep(executor.clone()));
-        // An agent that has said Hello can take orders. Without a guard it says Hello all the same, and why it takes none.
-        let _ = tokio::time::timeout(GUARD_START, executor.guarding.watching()).await;
+        if !config.ephemeral {
+            // An agent that has said Hello can take orders. Without a guard it says Hello all the same, and why it takes none.
+            executor.guarding.started().await;
+        }
         tokio::task::spawn_local(enrolment::keep_fresh(identity.clone(), config.coordinator.clone()));
-        let link = tokio::task::spawn_local(link::keep(executor.clone(), config.coordinator, identity));
+        let link = link::keep(executor.clone(), config.coordinator, identity, !config.ephemeral);
+        let link = tokio::task::spawn_local(link);
         ready();
         stop.await;
         executor.stop().await;
@@ -139,6 +144,8 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
         executor.guarding.dismiss();
         let _ = tokio::time::timeout(FAREWELL, guard).await;
     });
+    // Whatever is still being tried in the background leaves nothing, and is not waited for.
+    runtime.shutdown_background();
     Ok(())
 }
 

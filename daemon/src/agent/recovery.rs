@@ -6,9 +6,9 @@ use std::time::Duration;
 use squall_experiments::run_event::{InjectionState, RevertCause};
 
 use super::effects;
-use super::journal::Journal;
 use super::journal::lock::Lock;
 use super::journal::record::{Change, Record, Writer};
+use super::journal::{Durability, Journal};
 use super::kernel::{boottime, pidfd};
 use super::undo::{self, Ended, PATIENCE, Undo};
 
@@ -68,9 +68,9 @@ fn unknown_traces() -> Vec<Found> {
 }
 
 /// Opens the journal for an agent: lock, recovery, and the mark of a new life.
-pub fn open(state_dir: &Path, boot_id: &str) -> anyhow::Result<(Journal, Vec<Found>)> {
+pub fn open(state_dir: &Path, boot_id: &str, durability: Durability) -> anyhow::Result<(Journal, Vec<Found>)> {
     let lock = Lock::take(state_dir, "agent", GUARD_PATIENCE)?;
-    let (mut journal, read) = Journal::open(lock)?;
+    let (mut journal, read) = Journal::open_for(lock, durability)?;
     if read.damaged > 0 || read.unknown > 0 {
         tracing::warn!(read.damaged, read.unknown, "the journal had damaged bytes or records of another version");
     }
@@ -79,6 +79,18 @@ pub fn open(state_dir: &Path, boot_id: &str) -> anyhow::Result<(Journal, Vec<Fou
         journal.note(&Record::Opened { agent, boot_id: boot_id.to_owned() })?;
     }
     Ok((journal, found))
+}
+
+/// Undoes what an agent left that is gone for good, before its directory is removed.
+///
+/// # Errors
+/// Somebody has the directory, its journal cannot be read, or something of it could not be undone: then it must be kept.
+pub fn finish(state_dir: &Path, patience: Duration) -> anyhow::Result<()> {
+    let (mut journal, _) = Journal::open_for(Lock::take(state_dir, "sweep", patience)?, Durability::Process)?;
+    let found = recover(&mut journal, &boottime::boot_id()?, Writer::Sweep)?;
+    let left: Vec<&str> = found.iter().filter(|found| !found.is_clean()).map(|found| found.what.as_str()).collect();
+    anyhow::ensure!(left.is_empty(), "{} could NOT be undone", left.join(", "));
+    Ok(())
 }
 
 /// `squalld sweep`: prints what it found. True: the host is clean now.

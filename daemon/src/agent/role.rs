@@ -68,6 +68,7 @@ pub fn agent(args: AgentArgs, known_faults: Vec<String>) -> anyhow::Result<()> {
         zone: args.zone,
         known_faults,
         program: own_program(),
+        ephemeral: false,
     };
     run(config, || tracing::info!("recovered; dialling"), asked_to_stop())
 }

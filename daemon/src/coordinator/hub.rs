@@ -23,7 +23,7 @@ pub struct Hub {
     pub epoch: u64,
     pub lease: Duration,
     inner: Mutex<Inner>,
-    /// Changes whenever an agent comes or goes.
+    /// Changes whenever an agent comes or goes, or says other facts.
     changed: watch::Sender<u64>,
     /// Called with every node that connects: who was known once still counts for a quorum after a restart.
     keep: Box<dyn Fn(&Node) + Send + Sync>,
@@ -149,6 +149,17 @@ impl Hub {
         }
     }
 
+    /// Returns once the connected nodes for which `wanted` holds have tried all that they can do, or after `patience`.
+    pub async fn wait_tried(&self, wanted: impl Fn(&Node) -> bool, patience: Duration) {
+        let mut changed = self.changed.subscribe();
+        let trying = || self.connected_nodes(|node| node.facts.trying && wanted(node));
+        for node in trying() {
+            self.send(&node, &ToAgent::Try);
+        }
+        let tried = async { while !trying().is_empty() && changed.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(patience, tried).await;
+    }
+
     /// A node said `Hello`: from now on it gets what is sent to it, `Welcome` first. An older connection of it is closed.
     pub async fn attach(&self, arrival: Arrival) -> Attached {
         let (outbox, frames) = mpsc::channel(OUTBOX);
@@ -220,6 +231,8 @@ impl Hub {
                 ToCoordinator::Hello { .. } => return,
                 ToCoordinator::FactsNow { facts } => {
                     known.node.facts = *facts;
+                    (self.keep)(&known.node);
+                    self.changed.send_modify(|count| *count += 1);
                     return;
                 }
                 ToCoordinator::Counted { query, count, error } => {

@@ -42,6 +42,7 @@ pub fn able_facts(number: u32) -> Facts {
         addresses: vec![address],
         interfaces: Vec::new(),
         abilities: Ability::ALL.into_iter().map(|ability| (ability, Can::Yes)).collect(),
+        trying: false,
         allowed_faults: faults::ALL.iter().map(|fault| fault.name.to_owned()).collect(),
     }
 }

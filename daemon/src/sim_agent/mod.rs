@@ -233,6 +233,7 @@ impl Life {
                 let of_run = |name: &str| run.as_ref().is_none_or(|run| name.starts_with(&format!("{run}/")));
                 self.end(of_run, RevertCause::Halt);
             }
+            ToAgent::Try => {}
             ToAgent::Count { query, .. } => {
                 let (count, error) = manner.count.map_or_else(|error| (0, Some(error)), |count| (count, None));
                 self.unsent.push(ToCoordinator::Counted { query: *query, count, error });

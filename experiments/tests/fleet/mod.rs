@@ -28,6 +28,7 @@ pub fn node(name: &str, role: &str, zone: &str, address: &str) -> Node {
                 root_qdisc: "noqueue".into(),
             }],
             abilities: Ability::ALL.into_iter().map(|ability| (ability, can(ability))).collect(),
+            trying: false,
             allowed_faults: faults::ALL.iter().map(|fault| fault.name.to_owned()).collect(),
         },
     }

@@ -58,7 +58,28 @@ pub struct Read {
     pub unknown: usize,
 }
 
+/// What an entry outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: synced before anything it tells of is done.
+    Disk,
+    /// This process: its guard reads it. For a directory that is thrown away, on a host whose next start finds none of it.
+    Process,
+}
+
+impl Durability {
+    fn sync_data(self, file: &File) -> io::Result<()> {
+        if self == Durability::Disk { file.sync_data() } else { Ok(()) }
+    }
+
+    /// Preallocated at a time.
+    fn chunk(self) -> u64 {
+        if self == Durability::Disk { CHUNK } else { RESERVE }
+    }
+}
+
 pub struct Journal {
+    durability: Durability,
     directory: PathBuf,
     file: File,
     /// Next byte to write, and how far the file is preallocated.
@@ -72,10 +93,15 @@ pub struct Journal {
 impl Journal {
     /// Reads what is there, then starts a fresh file that says the same, so that nothing is ever written behind a torn tail.
     pub fn open(lock: Lock) -> anyhow::Result<(Journal, Read)> {
+        Self::open_for(lock, Durability::Disk)
+    }
+
+    /// As [`Journal::open`], less durable if that is enough.
+    pub fn open_for(lock: Lock, durability: Durability) -> anyhow::Result<(Journal, Read)> {
         let directory = lock.directory().to_owned();
         let (book, read) = read(&directory)?;
-        let (file, at, allocated, sequence) = rewrite(&directory, &book, read.sequence)?;
-        Ok((Journal { directory, file, at, allocated, sequence, book, _lock: lock }, read))
+        let (file, at, allocated, sequence) = rewrite(&directory, &book, read.sequence, durability)?;
+        Ok((Journal { durability, directory, file, at, allocated, sequence, book, _lock: lock }, read))
     }
 
     pub fn book(&self) -> &Book {
@@ -86,7 +112,7 @@ impl Journal {
     pub fn intend(&mut self, intent: Intent) -> io::Result<()> {
         let record = Record::Intent(Box::new(intent));
         self.append(&record, RESERVE)?;
-        self.file.sync_data()?;
+        self.durability.sync_data(&self.file)?;
         crash::point("journal-synced");
         self.book.apply(&record);
         Ok(())
@@ -104,7 +130,7 @@ impl Journal {
         let terminal = change.state.is_terminal();
         self.note(&Record::State(change))?;
         if terminal {
-            self.file.sync_data()?;
+            self.durability.sync_data(&self.file)?;
             crash::point("journal-synced");
         }
         Ok(())
@@ -116,7 +142,8 @@ impl Journal {
         if self.at < if open { LONG } else { CHUNK / 2 } {
             return Ok(());
         }
-        (self.file, self.at, self.allocated, self.sequence) = rewrite(&self.directory, &self.book, self.sequence)?;
+        (self.file, self.at, self.allocated, self.sequence) =
+            rewrite(&self.directory, &self.book, self.sequence, self.durability)?;
         Ok(())
     }
 
@@ -125,8 +152,8 @@ impl Journal {
         let bytes = frame::encode(self.sequence + 1, &encode(record)?);
         let wanted = self.at + bytes.len() as u64 + reserve;
         if wanted > self.allocated {
-            let allocated = wanted.next_multiple_of(CHUNK);
-            preallocate(&self.file, self.allocated, allocated)?;
+            let allocated = wanted.next_multiple_of(self.durability.chunk());
+            preallocate(&self.file, self.allocated, allocated, self.durability)?;
             self.allocated = allocated;
         }
         self.file.write_all_at(&bytes, self.at)?;
@@ -146,7 +173,7 @@ fn encode(record: &Record) -> io::Result<Vec<u8>> {
 }
 
 /// Zeros that are really written: unwritten extents would cost every `fdatasync` a metadata commit.
-fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+fn preallocate(file: &File, from: u64, to: u64, durability: Durability) -> io::Result<()> {
     let zeros = [0_u8; 64 << 10];
     let mut at = from;
     while at < to {
@@ -158,13 +185,16 @@ fn preallocate(file: &File, from: u64, to: u64) -> io::Result<()> {
         }
         at += length as u64;
     }
+    if durability == Durability::Process {
+        return Ok(());
+    }
     // Here a filesystem with delayed allocation says that it is full.
     file.sync_all().inspect_err(|_| {
         let _ = file.set_len(from);
     })
 }
 
-fn rewrite(directory: &Path, book: &Book, sequence: u64) -> io::Result<(File, u64, u64, u64)> {
+fn rewrite(directory: &Path, book: &Book, sequence: u64, durability: Durability) -> io::Result<(File, u64, u64, u64)> {
     let fresh = directory.join("journal.new");
     let mut sequence = sequence;
     let mut bytes = Vec::new();
@@ -173,15 +203,17 @@ fn rewrite(directory: &Path, book: &Book, sequence: u64) -> io::Result<(File, u6
         bytes.extend(frame::encode(sequence, &encode(&record)?));
     }
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).read(true).mode(0o600).open(&fresh)?;
-    let allocated = (bytes.len() as u64 + RESERVE).next_multiple_of(CHUNK);
-    let written = file.write_all(&bytes).and_then(|()| preallocate(&file, bytes.len() as u64, allocated));
+    let allocated = (bytes.len() as u64 + RESERVE).next_multiple_of(durability.chunk());
+    let written = file.write_all(&bytes).and_then(|()| preallocate(&file, bytes.len() as u64, allocated, durability));
     if let Err(error) = written {
         let _ = fs::remove_file(&fresh);
         return Err(error);
     }
     crash::point("journal-rename");
     fs::rename(&fresh, directory.join(FILE))?;
-    File::open(directory)?.sync_all()?;
+    if durability == Durability::Disk {
+        File::open(directory)?.sync_all()?;
+    }
     Ok((file, bytes.len() as u64, allocated, sequence))
 }
 

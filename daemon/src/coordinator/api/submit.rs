@@ -1,6 +1,7 @@
 //! From an experiment to a plan or a run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
@@ -8,16 +9,21 @@ use axum::http::{HeaderMap, StatusCode};
 use rand::Rng as _;
 use squall_experiments::api::{Created, Planned, Rerun, Submit};
 use squall_experiments::experiment::Experiment;
+use squall_experiments::inventory::Node;
 use squall_experiments::mistake::Mistake;
 use squall_experiments::parse;
 use squall_experiments::plan::{self, Plan};
 use squall_experiments::run_event::{Event, RunEvent};
+use squall_experiments::select;
 
 use super::auth::Caller;
 use super::problem::{ApiError, Body};
 use super::runs::{find, stored_events};
 use crate::coordinator::Coordinator;
 use crate::coordinator::runs::nodes_of;
+
+/// For agents that have just connected and still try what their hosts can do.
+const TRYING: Duration = Duration::from_secs(3);
 
 /// Resolves an experiment and asks every agent what it would do. Nothing is done.
 #[utoipa::path(post, path = "/v1/plans", request_body = ref("#/components/schemas/Submit"),
@@ -27,7 +33,7 @@ pub async fn plan(
     State(coordinator): State<Arc<Coordinator>>,
     Body(submit): Body<Submit>,
 ) -> Result<Json<Planned>, ApiError> {
-    let plan = resolve(&coordinator, &submit)?;
+    let plan = resolve(&coordinator, &submit).await?;
     let checks = coordinator.runs.check(&plan).await;
     Ok(Json(Planned { plan, checks }))
 }
@@ -42,7 +48,7 @@ pub async fn run(
     headers: HeaderMap,
     Body(submit): Body<Submit>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
-    let plan = resolve(&coordinator, &submit)?;
+    let plan = resolve(&coordinator, &submit).await?;
     let run = coordinator.runs.start(plan, caller.by(&headers)).await?;
     Ok((StatusCode::CREATED, Json(Created { run })))
 }
@@ -72,25 +78,31 @@ pub async fn rerun(
         }
         *old
     } else {
-        plan_now(&coordinator, &old.experiment, old.seed)?
+        plan_now(&coordinator, &old.experiment, old.seed).await?
     };
     let run = coordinator.runs.start(plan, caller.by(&headers)).await?;
     Ok((StatusCode::CREATED, Json(Created { run })))
 }
 
-fn resolve(coordinator: &Coordinator, submit: &Submit) -> Result<Plan, ApiError> {
+async fn resolve(coordinator: &Coordinator, submit: &Submit) -> Result<Plan, ApiError> {
     let text = submit.experiment.to_string();
     let experiment = parse::parse("experiment", &text)
         .map_err(|mistakes| ApiError::invalid(mistakes.mistakes.iter().map(told).collect()))?;
     // 48 bits: exact in every JSON reader.
     let seed = submit.seed.or(experiment.seed).unwrap_or_else(|| rand::rng().random_range(0..1 << 48));
-    plan_now(coordinator, &experiment, seed)
+    plan_now(coordinator, &experiment, seed).await
 }
 
-fn plan_now(coordinator: &Coordinator, experiment: &Experiment, seed: u64) -> Result<Plan, ApiError> {
+async fn plan_now(coordinator: &Coordinator, experiment: &Experiment, seed: u64) -> Result<Plan, ApiError> {
     let cannot = coordinator.runs.cannot_probe(experiment);
     if !cannot.is_empty() {
         return Err(ApiError::refused(cannot));
+    }
+    let targets: Vec<_> =
+        experiment.method.iter().filter(|step| step.fault.is_some()).map(|step| &step.on.nodes).collect();
+    if !targets.is_empty() {
+        let is_target = |node: &Node| targets.iter().any(|nodes| select::matches(nodes, node));
+        coordinator.hub.wait_tried(is_target, TRYING).await;
     }
     plan::resolve(experiment, &coordinator.hub.inventory(), seed).map_err(|refused| ApiError::refused(refused.reasons))
 }
