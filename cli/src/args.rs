@@ -58,6 +58,8 @@ pub enum Verb {
     Halt(verbs::halt::Halt),
     /// The safety lever: while it is engaged no run is admitted
     Lever(verbs::lever::Lever),
+    /// Say that you have seen a dirty run's hosts clean: what the run holds is free again
+    Clear(verbs::clear::Clear),
     /// Run an old run's experiment again, with its seed
     Rerun(verbs::rerun::Rerun),
     /// List runs, newest first
@@ -66,6 +68,8 @@ pub enum Verb {
     Report(verbs::report::Report),
     /// List the nodes, and what each cannot do
     Nodes,
+    /// Forget a node that is gone for good
+    Forget(verbs::forget::Forget),
     /// List the faults, or show one with its parameters
     Faults(verbs::faults::Faults),
     /// List the experiments that ship with Squall, or print one

@@ -23,6 +23,8 @@ pub struct Client {
     url: String,
     /// None: over a unix socket, on which the kernel says who calls.
     token: Option<String>,
+    /// Said with the token: on a socket the kernel says it.
+    user: Option<String>,
     /// The access file or the socket.
     file: PathBuf,
 }
@@ -56,7 +58,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| wrong(cause(&error)))?;
-        Ok(Client { http, url: access.url, token: Some(access.token), file })
+        Ok(Client { http, url: access.url, token: Some(access.token), user: crate::login::name(), file })
     }
 
     /// Over the unix socket of a coordinator on this machine.
@@ -69,7 +71,7 @@ impl Client {
             .build()
             .map_err(|error| Failure::usage(format!("{}: {}", path.display(), cause(&error)), ""))?;
         // A name is needed and never looked up.
-        Ok(Client { http, url: "http://squalld".to_owned(), token: None, file: path })
+        Ok(Client { http, url: "http://squalld".to_owned(), token: None, user: None, file: path })
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
@@ -78,6 +80,10 @@ impl Client {
 
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         self.call(self.http.post(self.address(path)).json(body).timeout(CALL), path).await
+    }
+
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(self.http.delete(self.address(path)).timeout(CALL), path).await
     }
 
     /// The run's events after `last`, as they happen.
@@ -114,6 +120,7 @@ impl Client {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
+        let request = self.user.iter().fold(request, |request, user| request.header("squall-user", user));
         let answer = request.send().await.map_err(|error| self.unreachable(path, &cause(&error)))?;
         if answer.status().is_success() {
             return Ok(answer);

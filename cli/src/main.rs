@@ -8,6 +8,7 @@ mod experiment_file;
 mod follow;
 mod interrupts;
 mod local;
+mod login;
 mod paint;
 mod progress;
 mod report_files;

@@ -192,3 +192,32 @@ fn watch_rerun_runs_report_and_nodes_show_what_the_coordinator_knows() {
     let nodes = said(&["nodes"], 0);
     assert!(nodes.contains("db1   connected  role=database") && nodes.contains("modprobe sch_netem"), "{nodes}");
 }
+
+#[test]
+fn clear_is_recorded_under_the_name_of_who_said_so() {
+    let fake = Fake::new(with(Verdict::Dirty));
+    let say = |fake: &Fake| {
+        let mut command = fake.squall(&["clear", "last"]);
+        command.env_remove("SUDO_USER").env("LOGNAME", "ada").output().unwrap()
+    };
+    let cleared = say(&fake);
+    assert_eq!(cleared.status.code(), Some(0), "{}", stderr(&cleared));
+    assert!(stdout(&cleared).contains(RUN) && stdout(&cleared).contains("free again"), "{}", stdout(&cleared));
+    assert_eq!(fake.asked(), ["run last".to_owned(), format!("clear {RUN} by ada")]);
+    let nothing = say(&Fake::new(Script { problem: Some((404, "not-found")), ..with(Verdict::Held) }));
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(stderr(&nothing).contains("left dirty"), "{}", stderr(&nothing));
+}
+
+#[test]
+fn forget_takes_one_node_that_is_away() {
+    let fake = Fake::new(Script::default());
+    for (node, code, said) in
+        [("db1", 0, "db1 is forgotten"), ("db2", 3, "stop its agent first"), ("db3", 2, "squall nodes")]
+    {
+        let output = fake.squall(&["forget", node]).output().unwrap();
+        let all = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(output.status.code() == Some(code) && all.contains(said), "{node}: {all}");
+    }
+    assert_eq!(fake.asked(), ["forget db1", "forget db2", "forget db3"]);
+}

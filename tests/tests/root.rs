@@ -14,4 +14,5 @@ mod root {
     mod policy;
     mod process_kill;
     mod process_pause;
+    mod run_local;
 }

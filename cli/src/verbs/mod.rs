@@ -1,9 +1,11 @@
 //! One file a verb. This one only passes on.
 
 pub mod catalogue;
+pub mod clear;
 pub mod completions;
 pub mod daemon;
 pub mod faults;
+pub mod forget;
 pub mod halt;
 pub mod lever;
 pub mod man;
@@ -34,10 +36,12 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Watch(verb) => wait(verb.run(global)),
         Verb::Halt(verb) => wait(verb.run(global)),
         Verb::Lever(verb) => wait(verb.run(global)),
+        Verb::Clear(verb) => wait(verb.run(global)),
         Verb::Rerun(verb) => wait(verb.run(global)),
         Verb::Runs => wait(runs::run(global)),
         Verb::Report(verb) => verb.run(global),
         Verb::Nodes => wait(nodes::run(global)),
+        Verb::Forget(verb) => wait(verb.run(global)),
         Verb::Faults(verb) => verb.run(global),
         Verb::Catalogue(verb) => verb.run(global),
         Verb::Schema => schema::run(),

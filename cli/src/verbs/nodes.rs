@@ -29,12 +29,13 @@ pub async fn run(global: &Global) -> Result<Exit, Failure> {
             words::printable(node.zone.as_deref().unwrap_or("")),
             addresses.join(" "),
             words::printable(&node.facts.kernel),
-            missing.collect::<Vec<_>>().join(" "),
+            if node.facts.trying { "(being tried)".to_owned() } else { missing.collect::<Vec<_>>().join(" ") },
         ]
     });
     table::show(["NODE", "STATE", "LABELS", "ZONE", "ADDRESSES", "KERNEL", "CANNOT"], rows);
     let reasons: Vec<String> = nodes
         .iter()
+        .filter(|node| !node.facts.trying)
         .flat_map(|node| {
             let missing = Ability::ALL.iter().filter_map(|ability| Some((ability, node.facts.cannot(*ability)?)));
             missing.map(|(ability, why)| format!("  {} {}: {}", node.name, name(ability), words::printable(&why)))

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use squall_experiments::run_event::{Event, RunEvent, Verdict};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -89,11 +89,13 @@ impl Fake {
             .route("/v1/runs", post(submit).get(runs))
             .route("/v1/plans", post(submit))
             .route("/v1/nodes", get(nodes))
+            .route("/v1/nodes/{node}", delete(forget))
             .route("/v1/halt", post(halt))
             .route("/v1/runs/{run}", get(run))
             .route("/v1/runs/{run}/events", get(events))
             .route("/v1/runs/{run}/stream", get(stream))
             .route("/v1/runs/{run}/halt", post(halt))
+            .route("/v1/runs/{run}/clear", post(clear))
             .route("/v1/runs/{run}/rerun", post(submit))
             .with_state(shared.clone());
         runtime.spawn(async move { axum::serve(tls, app).await });
@@ -201,15 +203,36 @@ async fn runs(State(shared): Known, headers: HeaderMap) -> Result<Response, Resp
     Ok(axum::Json(serde_json::json!([summary(&shared)])).into_response())
 }
 
+async fn clear(State(shared): Known, headers: HeaderMap, Path(run): Path<String>) -> Result<Response, Response> {
+    let by = headers.get("squall-user").and_then(|value| value.to_str().ok()).unwrap_or("nobody");
+    admit(&shared, &headers, format!("clear {run} by {by}"))?;
+    match shared.script.problem {
+        Some((status, kind)) => Err(problem(status, kind, "the test says so")),
+        None => Ok(axum::Json(summary(&shared)).into_response()),
+    }
+}
+
+async fn forget(State(shared): Known, headers: HeaderMap, Path(name): Path<String>) -> Result<Response, Response> {
+    admit(&shared, &headers, format!("forget {name}"))?;
+    match name.as_str() {
+        "db1" => Ok(axum::Json(node()).into_response()),
+        "db2" => Err(problem(422, "refused", "db2 is connected: stop its agent first")),
+        _ => Err(problem(404, "not-found", &format!("no node `{name}`"))),
+    }
+}
+
 async fn nodes(State(shared): Known, headers: HeaderMap) -> Result<Response, Response> {
     admit(&shared, &headers, "nodes".into())?;
+    Ok(axum::Json(serde_json::json!([node()])).into_response())
+}
+
+fn node() -> serde_json::Value {
     let facts = serde_json::json!({
         "version": "0.1.0", "kernel": "6.1.0", "boot_id": "b", "cpus": 2, "memory_bytes": 1 << 30, "addresses": ["10.0.0.11"],
         "interfaces": [], "abilities": {"netem": {"no": {"why": "sch_netem is missing", "hint": "modprobe sch_netem"}}},
         "allowed_faults": [],
     });
-    let node = serde_json::json!({"name": "db1", "labels": {"role": "database"}, "connected": true, "facts": facts});
-    Ok(axum::Json(serde_json::json!([node])).into_response())
+    serde_json::json!({"name": "db1", "labels": {"role": "database"}, "connected": true, "facts": facts})
 }
 
 fn known(run: &str) -> Result<(), Response> {
