@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub struct Local {
     stdin: Option<ChildStdin>,
     log: Arc<Mutex<VecDeque<String>>>,
     reader: JoinHandle<()>,
+    /// Where its agent's journal is: what `squall sweep` needs if it is killed.
+    state_dir: PathBuf,
     pub client: Client,
 }
 
@@ -113,7 +115,10 @@ impl Local {
             Err(_) => Err(format!("it did not serve within {} s", START.as_secs())),
         };
         match ready.and_then(|ready| access::read(&ready.access).map(|access| (ready, access)).map_err(|f| f.message)) {
-            Ok((ready, access)) => Ok(Local { child, stdin, log, reader, client: Client::new(ready.access, access)? }),
+            Ok((ready, access)) => {
+                let state_dir = ready.access.with_file_name("agent");
+                Ok(Local { child, stdin, log, reader, state_dir, client: Client::new(ready.access, access)? })
+            }
             Err(why) => {
                 drop(stdin);
                 let _ = tokio::time::timeout(END, child.wait()).await;
@@ -137,7 +142,7 @@ impl Local {
             Failure::new(
                 Exit::Dirty,
                 format!("{what}{}", lines(&self.log)),
-                "`squall sweep` undoes what was left, and says what it found",
+                format!("{} undoes what was left, and says what it found", sweep(&self.state_dir)),
             )
         };
         let status = match ended {
@@ -151,6 +156,11 @@ impl Local {
         let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.reader).await;
         if status.success() { Ok(()) } else { Err(dirty(format!("squalld ended with {status}"))) }
     }
+}
+
+/// The command that does it.
+fn sweep(state_dir: &Path) -> String {
+    format!("`squall sweep --state-dir {}`", state_dir.display())
 }
 
 fn lines(log: &Mutex<VecDeque<String>>) -> String {
@@ -184,7 +194,7 @@ impl Coordinator {
             Coordinator::Usual(_) => std::future::pending().await,
             Coordinator::Own(local) => {
                 let how = local.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-                let hint = "its guard undoes what was active; `squall sweep` does it again and says what it found";
+                let hint = "its guard undoes what was active";
                 Failure::new(Exit::Dirty, format!("squalld ended in the middle of the run ({how})"), hint)
             }
         }
