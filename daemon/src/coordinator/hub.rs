@@ -427,6 +427,28 @@ mod tests {
         assert!(matches!(late.try_recv(), Ok(Late::Changed { .. })));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_waits_for_what_its_targets_still_try_and_for_nobody_else_and_not_for_ever() {
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
+        let facts = |trying| Facts { trying, ..Facts::default() };
+        let mut db1 = hub.attach(Arrival { facts: facts(true), ..arrival("db1") }).await;
+        let _web = hub.attach(Arrival { facts: facts(true), ..arrival("web") }).await;
+        let started = tokio::time::Instant::now();
+        let limit = Duration::from_secs(3);
+        hub.wait_tried(|node| node.name == "cache", limit).await;
+        assert!(started.elapsed().is_zero(), "no target tries anything");
+        let answer = async {
+            let _welcome = db1.frames.recv().await;
+            let asked = db1.frames.recv().await.unwrap();
+            assert!(asked.contains("try"), "{asked}");
+            hub.heard("db1", db1.number, ToCoordinator::FactsNow { facts: Box::new(facts(false)) }).await;
+        };
+        tokio::join!(hub.wait_tried(|node| node.name == "db1", limit), answer);
+        assert!(started.elapsed().is_zero(), "db1 has answered");
+        hub.wait_tried(|_| true, limit).await;
+        assert_eq!(started.elapsed(), limit, "web does not answer");
+    }
+
     #[tokio::test]
     async fn a_run_that_hears_late_of_a_connection_does_not_take_what_was_ordered_on_it_for_absent() {
         let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
