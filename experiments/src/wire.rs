@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use crate::audit::Head;
 use crate::effect::Effect;
 use crate::inventory::Facts;
 use crate::run_event::{InjectionReport, InjectionState};
@@ -50,6 +51,10 @@ pub enum ToAgent {
     Count {
         query: u64,
         processes: ProcessSelector,
+    },
+    /// How far the coordinator's audit log is on disk: after `Welcome`, before each `Inject`, and when a run is over.
+    Audit {
+        head: Head,
     },
 }
 
@@ -97,6 +102,10 @@ pub enum ToCoordinator {
     /// Facts changed (an interface came up).
     FactsNow {
         facts: Box<Facts>,
+    },
+    /// How far the agent's audit log is on disk: after `Hello`, and soon after whatever it wrote.
+    Audit {
+        head: Head,
     },
 }
 
