@@ -74,6 +74,8 @@ pub enum Verb {
     Faults(verbs::faults::Faults),
     /// List the experiments that ship with Squall, or print one
     Catalogue(verbs::catalogue::Catalogue),
+    /// Check or print audit logs, from their files
+    Audit(verbs::audit::Audit),
     /// Print the JSON Schema of experiment files
     Schema,
     /// Say what this host can do and what is missing

@@ -9,6 +9,8 @@ use squall_experiments::run_event::Verdict;
 pub enum Exit {
     /// 0: done; for a run, the steady state held.
     Held,
+    /// 1: an audit log is not what was written.
+    Broken,
     /// 2: usage, or an invalid experiment.
     Usage,
     /// 3: refused by blast radius, policy, or a host that cannot.
@@ -29,6 +31,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Exit::Held => 0,
+            Exit::Broken => 1,
             Exit::Usage => 2,
             Exit::Refused => 3,
             Exit::Dirty => 5,

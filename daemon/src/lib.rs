@@ -5,6 +5,7 @@
 //! Agent and coordinator meet only in [`squall_experiments::wire`].
 
 pub mod agent;
+pub mod audit;
 pub mod clock;
 pub mod coordinator;
 pub mod dev;

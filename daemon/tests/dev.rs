@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use squall_experiments::api::{Access, Ready};
+use squall_experiments::audit;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -184,4 +185,87 @@ fn daemon_knows(daemon: &Daemon, node: &str) -> bool {
     stream.read_to_string(&mut answer).unwrap();
     let nodes: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
     nodes.as_array().unwrap().iter().any(|known| known["name"] == node && known["connected"] == true)
+}
+
+/// The audit log of a directory, and the word of its head file.
+fn audit_log(directory: &Path) -> (Vec<(String, Vec<u8>)>, audit::Witness) {
+    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .filter(|(name, _)| audit::file_number(name).is_some())
+        .map(|(name, path)| (name, std::fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    let head = std::fs::read(directory.join(audit::HEAD_FILE)).unwrap();
+    (files, audit::Witness { place: "head file".into(), head: serde_json::from_slice(&head).unwrap() })
+}
+
+fn chain(files: &[(String, Vec<u8>)]) -> audit::Checked {
+    let files: Vec<audit::File> = files.iter().map(|(name, bytes)| audit::File { name, bytes }).collect();
+    audit::Checked::of(&files, audit::Chain::Whole).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+#[test]
+fn after_a_run_both_audit_logs_hold_against_each_other_and_a_cut_end_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let mut daemon = Daemon::start(&["dev", "--data-dir", path, "--node", "here"]);
+    let access = access(&daemon.ready);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let experiment = serde_json::json!({
+        "apiVersion": "squall/v1", "kind": "Experiment", "metadata": {"name": "audited"},
+        "hypothesis": "A busy processor is written down.",
+        "steadyState": [{"name": "up", "tcp": {"address": access.url.trim_start_matches("https://")}, "every": "50ms"}],
+        "method": [{"fault": "cpu-pressure", "on": {"nodes": ["here"]}, "with": {"workers": 1, "load": "10%"}, "for": "200ms"}]
+    });
+    runtime.block_on(async {
+        let authority = reqwest::Certificate::from_pem(access.ca.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap();
+        let request = client.post(format!("{}/v1/runs", access.url)).bearer_auth(&access.token);
+        let answer = request.json(&serde_json::json!({"experiment": experiment})).send().await.unwrap();
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        let run = answer["run"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        let stream = client.get(format!("{}/v1/runs/{run}/stream", access.url)).bearer_auth(&access.token);
+        let text = tokio::time::timeout(PATIENCE, async { stream.send().await.unwrap().text().await.unwrap() });
+        let text = text.await.unwrap();
+        assert!(text.contains("\"reverted\""), "{text}");
+    });
+    // Longer than a group: the last heads are told.
+    std::thread::sleep(Duration::from_millis(300));
+    kill(daemon.pid(), Signal::SIGTERM).unwrap();
+    assert_eq!(daemon.ended().and_then(|status| status.code()), Some(0));
+
+    let (agent_files, agent_head) = audit_log(&dir.path().join("agent"));
+    let (coordinator_files, coordinator_head) = audit_log(dir.path());
+    let (agent, coordinator) = (chain(&agent_files), chain(&coordinator_files));
+    assert_eq!(agent.log, "agent/here");
+    let seen_by_agent = agent.seen.iter().chain([&coordinator_head]);
+    assert!(coordinator.against(seen_by_agent).unwrap() >= 3, "Welcome, Inject and the run's end");
+    assert!(agent.against(coordinator.seen.iter().chain([&agent_head])).unwrap() >= 3);
+    let text = |files: &[(String, Vec<u8>)]| String::from_utf8(files.concat_bytes()).unwrap();
+    let (agent_text, coordinator_text) = (text(&agent_files), text(&coordinator_files));
+    for event in ["begun", "started", "policy", "order", "state", "stopped"] {
+        assert!(agent_text.contains(&format!("\"event\":\"{event}\"")), "{event}: {agent_text}");
+    }
+    for event in ["submitted", "admitted", "order", "state", "finished", "halt", "stopped"] {
+        assert!(coordinator_text.contains(&format!("\"event\":\"{event}\"")), "{event}: {coordinator_text}");
+    }
+
+    // Cut before its end was reverted, with the head file forged away: the coordinator has seen more.
+    let cut: String = agent_text.split_inclusive('\n').take_while(|line| !line.contains("\"reverted\"")).collect();
+    let cut = chain(&[(audit::file_name(1), cut.into_bytes())]);
+    let fault = cut.against(&coordinator.seen).unwrap_err();
+    assert!(fault.what.contains("its end is missing"), "{fault}");
+}
+
+trait Concat {
+    fn concat_bytes(&self) -> Vec<u8>;
+}
+
+impl Concat for [(String, Vec<u8>)] {
+    fn concat_bytes(&self) -> Vec<u8> {
+        self.iter().flat_map(|(_, bytes)| bytes.clone()).collect()
+    }
 }

@@ -1,5 +1,6 @@
 //! One file a verb. This one only passes on.
 
+pub mod audit;
 pub mod catalogue;
 pub mod clear;
 pub mod completions;
@@ -44,6 +45,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Forget(verb) => wait(verb.run(global)),
         Verb::Faults(verb) => verb.run(global),
         Verb::Catalogue(verb) => verb.run(global),
+        Verb::Audit(verb) => verb.run(global),
         Verb::Schema => schema::run(),
         Verb::Doctor(verb) => verb.exec("doctor"),
         Verb::Sweep(verb) => verb.exec("sweep"),

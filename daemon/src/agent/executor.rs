@@ -9,6 +9,7 @@ use squall_experiments::run_event::{InjectionReport, InjectionState, RevertCause
 use squall_experiments::wire::{OpenInjection, Order, ToAgent, ToCoordinator};
 use tokio::sync::{Notify, mpsc};
 
+use super::audit::Trail;
 use super::conflict::Occupied;
 use super::effects::tether::ToHolder;
 use super::guarding::Guarding;
@@ -27,6 +28,7 @@ pub struct Executor {
     boot_id: String,
     pub(super) journal: RefCell<Journal>,
     pub outbox: Outbox,
+    pub audit: Trail,
     pub guarding: Guarding,
     /// The other end of the live connection, spared by network effects.
     pub coordinator: Cell<Option<SocketAddr>>,
@@ -47,13 +49,14 @@ pub(super) struct Live {
 
 impl Executor {
     /// `journal` after recovery.
-    pub fn new(settings: Settings, boot_id: String, journal: Journal) -> Rc<Executor> {
+    pub fn new(settings: Settings, boot_id: String, journal: Journal, audit: Trail) -> Rc<Executor> {
         let guarding = Guarding::new(settings.program.clone(), settings.state_dir.clone());
         let executor = Executor {
             settings,
             boot_id,
             journal: RefCell::new(journal),
             outbox: Outbox::default(),
+            audit,
             guarding,
             coordinator: Cell::new(None),
             live: RefCell::default(),
@@ -80,8 +83,9 @@ impl Executor {
     fn say_untold(&self) {
         for (injection, entry) in &self.journal.borrow().book().entries {
             if entry.last.state.is_terminal() && !entry.told {
-                let Change { cause, detail, .. } = entry.last.clone();
+                let Change { cause, detail, by, .. } = entry.last.clone();
                 let report = InjectionReport { cause, detail, ..InjectionReport::default() };
+                self.audit.state_by(by, injection, entry.last.state, &report);
                 self.outbox.say(ToCoordinator::Changed {
                     injection: injection.clone(),
                     state: entry.last.state,
@@ -93,7 +97,9 @@ impl Executor {
 
     /// One frame from the coordinator.
     pub fn hear(self: &Rc<Self>, order: ToAgent) {
+        self.audit.heard(&order);
         match order {
+            ToAgent::Audit { .. } => {}
             ToAgent::Welcome { epoch, .. } => drop(self.follow(epoch)),
             // The link's own.
             ToAgent::Try => {}
@@ -141,7 +147,11 @@ impl Executor {
             return;
         }
         let injection = order.injection.clone();
-        if let Err(reasons) = self.begin(order, received_us) {
+        let recorded = self.audit.order(&order).map_err(|error| {
+            let place = self.settings.state_dir.display();
+            vec![format!("the audit log in {place} cannot be written ({error}): nothing was applied")]
+        });
+        if let Err(reasons) = recorded.and_then(|()| self.begin(order, received_us)) {
             let agent_us = boottime::now_us().saturating_sub(received_us);
             let report = InjectionReport { agent_us, detail: reasons.join("; "), ..InjectionReport::default() };
             let state = InjectionState::Refused;
@@ -309,6 +319,7 @@ impl Executor {
         if let Some(live) = self.live.borrow_mut().get_mut(injection) {
             live.said = (state, report.clone());
         }
+        self.audit.state(injection, state, &report);
         self.outbox.say(ToCoordinator::Changed { injection: injection.to_owned(), state, report });
     }
 

@@ -13,6 +13,8 @@ pub struct Identity {
     /// The certificate's common name.
     pub node: String,
     pub tls: Arc<ClientConfig>,
+    /// How the coordinator of this authority is called in audit logs.
+    pub coordinator: String,
     pub directory: PathBuf,
     /// When a third of the certificate's life is left, in seconds since 1970.
     renew_at: u64,
@@ -28,7 +30,9 @@ impl Identity {
             found.with_context(say)
         };
         let mut roots = RootCertStore::empty();
+        let mut coordinator = String::new();
         for authority in certificates("ca.pem")? {
+            coordinator = squall_experiments::audit::coordinator_name(&authority);
             roots.add(authority).with_context(|| format!("{}", path("ca.pem").display()))?;
         }
         let chain = certificates("node.pem")?;
@@ -42,7 +46,7 @@ impl Identity {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .context("the certificate and the key do not belong together")?;
-        Ok(Identity { node, tls: Arc::new(tls), directory: directory.to_owned(), renew_at })
+        Ok(Identity { node, tls: Arc::new(tls), directory: directory.to_owned(), coordinator, renew_at })
     }
 }
 

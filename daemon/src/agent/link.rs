@@ -116,6 +116,11 @@ impl Link {
         let hello = self.hello();
         send(&mut socket, &hello).await?;
         let executor = self.executor.clone();
+        let mut audit = executor.audit.told();
+        if let Some(head) = executor.audit.head() {
+            audit.mark_unchanged();
+            send(&mut socket, &ToCoordinator::Audit { head }).await?;
+        }
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval_at(Instant::now() + FACTS, FACTS);
@@ -157,6 +162,13 @@ impl Link {
                     }
                 }
                 frame = executor.outbox.next(), if *welcomed => send(&mut socket, &frame).await?,
+                // What it tells of is on disk only after the frame that told of it.
+                Ok(()) = audit.changed(), if *welcomed => {
+                    let head = audit.borrow_and_update().clone();
+                    if let Some(head) = head {
+                        send(&mut socket, &ToCoordinator::Audit { head }).await?;
+                    }
+                }
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE {
                         bail!("silent for {} seconds", SILENCE.as_secs());

@@ -2,6 +2,7 @@
 //!
 //! All of it runs on one thread with its own runtime, whose life is the life of every holder (see [`spawn`]).
 
+pub mod audit;
 pub mod conflict;
 pub mod consider;
 pub mod crash;
@@ -115,6 +116,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
         runtime.block_on(enrolment::enrol(&config.identity, &config.coordinator, enrolment))?;
     }
     let identity = Identity::load(&config.identity).context("the agent's identity")?;
+    let audit = audit::Trail::open(&state_dir, &identity, &policy, &boot_id)?;
     let settings = Settings {
         node: identity.node.clone(),
         program: config.program,
@@ -127,7 +129,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
     };
     let identity = Rc::new(RefCell::new(identity));
     LocalSet::new().block_on(&runtime, async {
-        let executor = Executor::new(settings, boot_id, journal);
+        let executor = Executor::new(settings, boot_id, journal, audit);
         let guard = tokio::task::spawn_local(guarding::keep(executor.clone()));
         if !config.ephemeral {
             // An agent that has said Hello can take orders. Without a guard it says Hello all the same, and why it takes none.
@@ -139,6 +141,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
         ready();
         stop.await;
         executor.stop().await;
+        executor.audit.stopped();
         let _ = tokio::time::timeout(FAREWELL, said_everything(&executor)).await;
         link.abort();
         executor.guarding.dismiss();

@@ -6,14 +6,17 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
+use squall_experiments::audit::Head;
 use squall_experiments::wire::{self, ToAgent, ToCoordinator};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Coordinator;
 use super::api::problem::ApiError;
 use super::enrolment::Node;
-use super::hub::{Arrival, Attached, Hub};
+use super::hub::{Arrival, Attached, Hub, frame};
 use super::listener::Peer;
+use super::trail::Trail;
 use crate::clock::Instant;
 
 /// From the upgrade to `Hello`.
@@ -61,6 +64,7 @@ async fn talk(mut socket: WebSocket, certified: &Node, coordinator: &Coordinator
     let mut ping = tokio::time::interval(hub.lease / 6);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_sign = Instant::now();
+    let mut audit = hub.trail.as_ref().map(Trail::told);
     loop {
         if coordinator.revocations.are_against(certified) {
             revoked(&mut socket, &mut attached, node, hub).await;
@@ -90,6 +94,7 @@ async fn talk(mut socket: WebSocket, certified: &Node, coordinator: &Coordinator
                 continue;
             }
             Ok(()) = revocations.changed() => continue,
+            head = told(&mut audit) => Message::Text(frame(&ToAgent::Audit { head })),
             _ = ping.tick() => Message::Ping(Default::default()),
             () = tokio::time::sleep_until(last_sign + patience) => {
                 tracing::warn!(node, "no sign of this agent for half a lease");
@@ -115,6 +120,18 @@ async fn revoked(socket: &mut WebSocket, attached: &mut Attached, node: &str, hu
         socket.send(Message::Close(Some(frame))).await
     })
     .await;
+}
+
+/// The next head of the coordinator's audit log of which agents are to hear.
+async fn told(audit: &mut Option<watch::Receiver<Option<Head>>>) -> Head {
+    while let Some(told) = audit {
+        if told.changed().await.is_err() {
+            *audit = None;
+        } else if let Some(head) = told.borrow_and_update().clone() {
+            return head;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn hello(socket: &mut WebSocket, certified: &str) -> Result<Arrival, String> {

@@ -14,6 +14,8 @@ use squall_experiments::wire::{OpenInjection, ToAgent, ToCoordinator};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::trail::Trail;
+
 /// Frames that may wait for one agent. More means that it does not read: its connection is closed and it counts as lost.
 const OUTBOX: usize = 1024;
 /// An agent that counts processes answers well within this.
@@ -22,6 +24,8 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Hub {
     pub epoch: u64,
     pub lease: Duration,
+    /// The audit log. None in tests of the hub alone.
+    pub trail: Option<Trail>,
     inner: Mutex<Inner>,
     /// Changes whenever an agent comes or goes, or says other facts.
     changed: watch::Sender<u64>,
@@ -100,6 +104,7 @@ impl Hub {
         let hub = Hub {
             epoch,
             lease,
+            trail: None,
             inner,
             changed: watch::Sender::new(0),
             keep: Box::new(keep),
@@ -166,6 +171,9 @@ impl Hub {
         let close = CancellationToken::new();
         let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
         let _ = outbox.try_send(frame(&ToAgent::Welcome { epoch: self.epoch, lease_ms }));
+        if let Some(head) = self.trail.as_ref().and_then(Trail::frame) {
+            let _ = outbox.try_send(frame(&head));
+        }
         let Arrival { node: name, labels, zone, facts, open } = arrival;
         let (number, listeners) = {
             let mut inner = self.lock();
@@ -238,7 +246,9 @@ impl Hub {
                 ToCoordinator::Counted { query, count, error } => {
                     return inner.answer(query, node, error.map_or(Ok(count), Err));
                 }
+                ToCoordinator::Audit { head } => return self.record_seen(node, head),
                 ToCoordinator::Changed { injection, state, report } => {
+                    self.record_changed(node, &injection, state, &report);
                     known.note(&injection, state);
                     match inner.route(&injection, node) {
                         Some(inbox) => (inbox, changed(node, injection, state, report)),
@@ -267,6 +277,9 @@ impl Hub {
         let mut inner = self.lock();
         let Some(known) = inner.nodes.get_mut(node) else { return false };
         let Some(link) = &known.link else { return false };
+        if let Some(head) = self.record_order(node, message) {
+            let _ = link.outbox.try_send(frame(&head));
+        }
         if link.outbox.try_send(frame(message)).is_err() {
             tracing::warn!(node, "this agent does not read what it is sent: closing its connection");
             link.close.cancel();
@@ -373,7 +386,7 @@ fn changed(node: &str, injection: String, state: InjectionState, report: Injecti
     Input::Changed { injection, node: node.to_owned(), state, report }
 }
 
-fn frame(message: &ToAgent) -> Utf8Bytes {
+pub fn frame(message: &ToAgent) -> Utf8Bytes {
     serde_json::to_string(message).expect("messages are plain data").into()
 }
 

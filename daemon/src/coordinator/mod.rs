@@ -18,6 +18,7 @@ mod probes;
 pub mod role;
 mod runs;
 mod store;
+mod trail;
 mod unix_socket;
 pub mod user_args;
 
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use squall_experiments::api::{Access, Ready, SOCKET};
+use squall_experiments::audit::What;
 use squall_experiments::wire;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -149,7 +151,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let watching = tokio::spawn(enrolment::watch_revocations(store.clone(), revocations.clone()));
     let tls = Arc::new(authority.server_config_with(&names, revocations.clone())?);
     let keeping = store.clone();
-    let (hub, late) = Hub::new(epoch, config.lease, store.nodes()?, move |node| keeping.keep_node(node));
+    let audit = trail::open(dir, &authority, !config.ephemeral)?;
+    let (mut hub, late) = Hub::new(epoch, config.lease, store.nodes()?, move |node| keeping.keep_node(node));
+    hub.trail = Some(audit);
     let hub = Arc::new(hub);
     let tools = Arc::new(probes::Tools::new(hub.clone(), commands));
     let lever = Arc::new(SafetyLever::open(store.clone())?);
@@ -222,6 +226,7 @@ impl Running {
         self.coordinator.runs.stop(by, self.coordinator.hub.lease * 2).await;
         let dirty = self.coordinator.runs.dirty();
         self.coordinator.hub.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.coordinator.hub.record_own(What::Stopped);
         self.stop.cancel();
         let _ = self.serving.await;
         if let Some(local) = self.serving_local {
@@ -229,6 +234,7 @@ impl Running {
         }
         self.listening_late.abort();
         self.watching.abort();
+        close_audit(&self.coordinator);
         dirty
     }
 
@@ -241,6 +247,14 @@ impl Running {
         }
         self.listening_late.abort();
         self.watching.abort();
+        close_audit(&self.coordinator);
+    }
+}
+
+/// Whoever still holds the hub writes no more: the next coordinator may open the log.
+fn close_audit(coordinator: &Coordinator) {
+    if let Some(trail) = &coordinator.hub.trail {
+        trail.close();
     }
 }
 

@@ -213,7 +213,7 @@ impl Life {
         let manner = self.manner.borrow().clone();
         let now = Instant::now();
         match &message {
-            ToAgent::Welcome { .. } => {}
+            ToAgent::Welcome { .. } | ToAgent::Audit { .. } => {}
             ToAgent::Check(order) => self.unsent.push(ToCoordinator::Checked(Checked {
                 injection: order.injection.clone(),
                 node: self.hello.node.clone(),

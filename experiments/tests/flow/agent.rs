@@ -85,7 +85,7 @@ impl Agent {
                 let prefix = run.map_or_else(String::new, |run| format!("{run}/"));
                 self.revert(now_us, |name| name.starts_with(&prefix), RevertCause::Halt)
             }
-            ToAgent::Welcome { .. } | ToAgent::Try | ToAgent::Count { .. } => vec![],
+            ToAgent::Welcome { .. } | ToAgent::Try | ToAgent::Count { .. } | ToAgent::Audit { .. } => vec![],
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Limits {
 pub struct Policy {
     /// The file's path, or `built-in policy`.
     pub source: String,
+    /// SHA-256 of its text, for the audit log.
+    pub sha256: String,
     pub faults: Names,
     pub effects: Names,
     pub limits: Limits,
@@ -87,7 +89,7 @@ impl Policy {
 
     pub fn parse(source: &str, text: &str) -> anyhow::Result<Policy> {
         match read::policy(source, text) {
-            Ok(policy) => Ok(policy),
+            Ok(policy) => Ok(Policy { sha256: squall_experiments::audit::sha256(text.as_bytes()), ..policy }),
             Err(mistakes) => bail!("the policy cannot be used:\n{}", mistakes.join("\n")),
         }
     }

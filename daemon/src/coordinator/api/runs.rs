@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 use squall_experiments::api::{Halted, RunSummary};
+use squall_experiments::audit::What;
 use squall_experiments::report::Report;
 use squall_experiments::run_event::RunEvent;
 
@@ -125,7 +126,9 @@ pub async fn clear(
     if !coordinator.runs.clear(&run) {
         return Err(ApiError::not_found(format!("run {run} holds nothing that is unconfirmed")));
     }
-    tracing::warn!(run, by = caller.by(&headers), "a dirty run was cleared by hand");
+    let by = caller.by(&headers);
+    tracing::warn!(run, by, "a dirty run was cleared by hand");
+    coordinator.hub.record(&by, What::Cleared { run: run.clone() });
     coordinator.store.run(&run)?.map(Json).ok_or_else(|| unknown(&run))
 }
 

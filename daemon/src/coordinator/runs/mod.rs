@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use squall_experiments::admission::{self, Exposure};
 use squall_experiments::api::RunSummary;
+use squall_experiments::audit::What;
 use squall_experiments::experiment::Experiment;
 use squall_experiments::plan::{Plan, PlannedStep};
 use squall_experiments::run_event::{Event, Verdict};
@@ -105,6 +106,7 @@ impl Runs {
         let (inbox, inputs) = mpsc::channel(INBOX);
         let (halts, halts_heard) = mpsc::channel(16);
         let nodes = nodes_of(&plan);
+        self.hub.record_submitted(&by, &run, &plan);
         let admission = {
             let mut inner = self.lock();
             if inner.stopping {
@@ -114,6 +116,10 @@ impl Runs {
             self.store.add_run(&summary);
             self.admit(&mut inner, &run, &plan)
         };
+        self.hub.record_own(match &admission {
+            Input::Refused { reasons } => What::Refused { run: run.clone(), reasons: reasons.clone() },
+            _ => What::Admitted { run: run.clone() },
+        });
         let prober = Prober::new(&plan.experiment.steady_state, self.tools.clone(), inbox.clone());
         self.hub.listen(&run, nodes, inbox);
         let settings = Settings {
@@ -219,6 +225,8 @@ impl Runs {
     fn ended(&self, run: &str, log: &RunLog, ended: Ended) {
         tracing::info!(run, verdict = ?ended.verdict, why = ended.why, "run ended");
         self.hub.unlisten(run);
+        let (verdict, why) = (ended.verdict, ended.why.clone());
+        self.hub.record_own(What::Finished { run: run.to_owned(), verdict, why });
         self.store.finish(run, log.now_us(), ended.verdict, &ended.why);
         let mut inner = self.lock();
         inner.active.remove(run);
@@ -296,6 +304,7 @@ impl Runs {
         let Some(active) = self.lock().active.get(run).cloned() else { return false };
         // Full means that it was told so often already.
         let _ = active.halts.try_send(by.to_owned());
+        self.hub.record(by, What::Halt { run: Some(run.to_owned()) });
         true
     }
 
@@ -306,6 +315,7 @@ impl Runs {
             let _ = run.halts.try_send(by.to_owned());
         }
         self.hub.send_all(&ToAgent::Halt { run: None });
+        self.hub.record(by, What::Halt { run: None });
         active.into_keys().collect()
     }
 
