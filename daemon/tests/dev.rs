@@ -218,7 +218,7 @@ fn after_a_run_both_audit_logs_hold_against_each_other_and_a_cut_end_is_found() 
         "apiVersion": "squall/v1", "kind": "Experiment", "metadata": {"name": "audited"},
         "hypothesis": "A busy processor is written down.",
         "steadyState": [{"name": "up", "tcp": {"address": access.url.trim_start_matches("https://")}, "every": "50ms"}],
-        "method": [{"fault": "cpu-pressure", "on": {"nodes": ["here"]}, "with": {"workers": 1, "load": "10%"}, "for": "200ms"}]
+        "method": [{"fault": "cpu-pressure", "on": {"nodes": {"name": "here"}}, "with": {"workers": 1, "load": "10%"}, "for": "200ms"}]
     });
     runtime.block_on(async {
         let authority = reqwest::Certificate::from_pem(access.ca.as_bytes()).unwrap();
