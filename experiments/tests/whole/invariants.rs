@@ -109,7 +109,7 @@ impl Invariants {
                     .filter(|life| of_run(life))
                     .for_each(|life| life.halted_us = life.halted_us.min(now_us));
             }
-            ToAgent::Renew { .. } | ToAgent::Try | ToAgent::Count { .. } => {}
+            ToAgent::Renew { .. } | ToAgent::Try | ToAgent::Count { .. } | ToAgent::Audit { .. } => {}
         }
     }
 
