@@ -81,7 +81,11 @@ impl Agent {
                 let live: Vec<String> = live.map(|(name, _)| name.clone()).collect();
                 live.iter().filter_map(|name| self.begin_revert(now_us, name, RevertCause::Halt)).collect()
             }
-            ToAgent::Renew { .. } | ToAgent::Revert { .. } | ToAgent::Try | ToAgent::Count { .. } | ToAgent::Audit { .. } => vec![],
+            ToAgent::Renew { .. }
+            | ToAgent::Revert { .. }
+            | ToAgent::Try
+            | ToAgent::Count { .. }
+            | ToAgent::Audit { .. } => vec![],
         }
     }
 
