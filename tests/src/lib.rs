@@ -2,6 +2,7 @@
 //!
 //! Nothing here is part of what Squall ships. The suites are in `tests/tests/`, the demo and the benchmark in `tests/src/bin/`.
 
+pub mod commander;
 pub mod fleet;
 pub mod guest;
 pub mod holding;
@@ -10,5 +11,6 @@ pub mod pair;
 pub mod scene;
 pub mod shop;
 pub mod skip;
+pub mod stream;
 pub mod talk;
 pub mod throughput;

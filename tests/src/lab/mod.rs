@@ -46,6 +46,17 @@ impl Lab {
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
+
+    /// A second way between two hosts, past the switch: the interface `eth1` of both, 10.78.0.1 and 10.78.0.2.
+    pub fn wire(&self, one: &str, other: &str) -> (IpAddr, IpAddr) {
+        let (one, other) = (self.host(one), self.host(other));
+        one.ip_batch_from_outside(&format!("link add eth1 type veth peer name eth1 netns {}\n", other.init_pid()));
+        let addresses = [1, 2].map(|last| Ipv4Addr::new(10, 78, 0, last));
+        for (host, address) in [one, other].into_iter().zip(addresses) {
+            host.ip_batch_from_outside(&format!("addr add {address}/24 dev eth1\nlink set eth1 up\n"));
+        }
+        (addresses[0].into(), addresses[1].into())
+    }
 }
 
 impl Blueprint {

@@ -1,0 +1,166 @@
+//! A coordinator that does what a test says, order by order: for suites that care about an agent and not about runs.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use futures_util::{SinkExt, StreamExt};
+use squall_experiments::effect::Effect;
+use squall_experiments::run_event::{InjectionReport, InjectionState};
+use squall_experiments::wire::{OpenInjection, Order, ToAgent, ToCoordinator};
+use squalld::coordinator::identity::Authority;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::fleet::{Agent, PATIENCE, spawn_agent};
+use crate::lab::{Host, Running, programs};
+use crate::pair::in_network_of;
+
+const PORT: u16 = 7117;
+
+/// Serves one agent at a time, on a host of the lab; its thread is this process's.
+pub struct Commander {
+    authority: Authority,
+    _directory: tempfile::TempDir,
+    address: SocketAddr,
+    orders: UnboundedSender<ToAgent>,
+    heard: Receiver<ToCoordinator>,
+}
+
+impl Commander {
+    pub fn start(at: &Host) -> Commander {
+        let directory = tempfile::tempdir().expect("a directory for the authority");
+        let authority = Authority::open(directory.path()).expect("an authority");
+        let address = SocketAddr::new(at.ipv4(), PORT);
+        let tls = authority.server_config(&[at.ipv4().to_string()]).expect("a certificate for it");
+        let listener = in_network_of(at, || std::net::TcpListener::bind(address)).expect("the port is free");
+        let (orders, mut to_send) = unbounded_channel::<ToAgent>();
+        let (said, heard) = channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                listener.set_nonblocking(true).expect("a socket can be");
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listening socket");
+                let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+                while let Ok((stream, _)) = listener.accept().await {
+                    let _ = stream.set_nodelay(true);
+                    let Ok(stream) = acceptor.accept(stream).await else { continue };
+                    let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+                    loop {
+                        tokio::select! {
+                            message = socket.next() => match message {
+                                Some(Ok(Message::Text(text))) => {
+                                    let Ok(frame) = serde_json::from_str(&text) else { return };
+                                    if matches!(frame, ToCoordinator::Hello { .. }) {
+                                        let _ = socket.send(text_of(&ToAgent::Welcome { epoch: 1, lease_ms: 10_000 })).await;
+                                    }
+                                    if said.send(frame).is_err() {
+                                        return;
+                                    }
+                                }
+                                Some(Ok(_)) => {}
+                                _ => break,
+                            },
+                            order = to_send.recv() => match order {
+                                Some(order) => drop(socket.send(text_of(&order)).await),
+                                None => return,
+                            },
+                        }
+                    }
+                }
+            });
+        });
+        Commander { authority, _directory: directory, address, orders, heard }
+    }
+
+    /// Enrols and starts an agent, and waits until it has said `Hello`: what it says is open.
+    pub fn agent(&self, host: &Host, agent: &Agent) -> (Running, Vec<OpenInjection>) {
+        if !host.path("/run/squall/node.key").exists() {
+            let identity = self.authority.enroll(host.name()).expect("a host's name is a node's name");
+            host.write("/run/squall/ca.pem", identity.ca);
+            host.write("/run/squall/node.pem", identity.certificate);
+            host.write("/run/squall/node.key", identity.key);
+        }
+        let running = spawn_agent(host, &format!("https://{}", self.address), agent);
+        let open = self.hear("Hello", |frame| match frame {
+            ToCoordinator::Hello { open, .. } => Some(open.clone()),
+            _ => None,
+        });
+        (running, open)
+    }
+
+    pub fn say(&self, order: ToAgent) {
+        self.orders.send(order).expect("the commander serves");
+    }
+
+    /// The next frame for which `wanted` has an answer; others are passed over.
+    pub fn hear<T>(&self, what: &str, wanted: impl Fn(&ToCoordinator) -> Option<T>) -> T {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let Ok(frame) = self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+                panic!("{what} was not heard within {PATIENCE:?}");
+            };
+            if let Some(found) = wanted(&frame) {
+                return found;
+            }
+        }
+    }
+
+    /// Waits for this state of an injection; panics at another that is terminal.
+    pub fn state(&self, injection: &str, wanted: InjectionState) -> InjectionReport {
+        let (state, report) = self.next(injection, |state| state == wanted || state.is_terminal());
+        assert_eq!(state, wanted, "{injection}: {report:?}");
+        report
+    }
+
+    /// Waits for the end of an injection, whatever it is.
+    pub fn end(&self, injection: &str) -> (InjectionState, InjectionReport) {
+        self.next(injection, InjectionState::is_terminal)
+    }
+
+    fn next(&self, wanted: &str, is: impl Fn(InjectionState) -> bool) -> (InjectionState, InjectionReport) {
+        self.hear(wanted, |frame| match frame {
+            ToCoordinator::Changed { injection, state, report } if injection == wanted && is(*state) => {
+                Some((*state, report.clone()))
+            }
+            _ => None,
+        })
+    }
+
+    /// Orders effects and waits until they are active.
+    pub fn inject(&self, injection: &str, effects: &[Effect]) -> InjectionReport {
+        self.say(ToAgent::Inject(order(injection, effects)));
+        self.state(injection, InjectionState::Active)
+    }
+
+    pub fn revert(&self, injection: &str) {
+        self.say(ToAgent::Revert { epoch: 1, injection: injection.to_owned() });
+    }
+}
+
+/// An order with a minute of life.
+pub fn order(injection: &str, effects: &[Effect]) -> Order {
+    Order {
+        epoch: 1,
+        run: injection.split('/').next().unwrap_or_default().to_owned(),
+        injection: injection.to_owned(),
+        fault: "any-fault".to_owned(),
+        effects: effects.to_vec(),
+        duration_ms: 60_000,
+        lease_ms: 60_000,
+    }
+}
+
+/// `squalld sweep` on a host whose agent is dead: exit code and what it says.
+pub fn sweep(host: &Host) -> (i32, String) {
+    let mut command = host.command(programs::program("squalld"));
+    let output = command.args(["sweep", "--state-dir", crate::fleet::AGENT_STATE]).stdin(Stdio::null()).output();
+    let output = output.expect("squalld starts");
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn text_of(order: &ToAgent) -> Message {
+    Message::text(serde_json::to_string(order).expect("plain data"))
+}
