@@ -32,8 +32,9 @@ root: setup ## Only the suites with real faults (needs root)
 	@cargo build --quiet --workspace --bins
 	@cargo test --quiet -p squall-tests --no-fail-fast
 
-soak: ## A million whole worlds in simulated time on all processors (SEEDS=n: that many; SQUALL_SEED=n: that one)
+soak: ## A million whole worlds in simulated time, a million hostile orders (SEEDS=n, ORDERS=n: that many; SQUALL_SEED=n: that one)
 	@SEEDS='$(or $(SEEDS),1000000)' cargo test --release -p squall-experiments --test whole -- --nocapture in_any_whole_world
+	@SQUALL_ORDERS='$(or $(ORDERS),1000000)' cargo test --release -p squalld --test hostile_orders -- --nocapture no_order
 
 bench: setup ## The table of docs/benchmarks.md, measured here and now (release build; WRITE=1 writes the page)
 	@cargo build --quiet --release --workspace --bins

@@ -38,15 +38,15 @@ impl Executor {
         for (index, effect) in order.effects.iter().enumerate() {
             context.tag = tag(&order.injection, index);
             reasons.extend(self.policy().process_refusals(effect, &own, &protected));
-            match effects::prepare(effect, &context) {
+            match effects::prepare(&self.policy().sparing(effect), &context) {
                 Ok(mut prepared) => {
                     self.policy().spare(&mut prepared.hold);
-                    reasons.extend(self.policy().prepared_refusals(&prepared.hold));
                     all.push((context.tag.clone(), prepared));
                 }
                 Err(refusal) => reasons.push(refusal.0),
             }
         }
+        reasons.extend(self.policy().prepared_refusals(all.iter().map(|(_, prepared)| &prepared.hold)));
         let traces = all.iter().flat_map(|(_, prepared)| &prepared.traces);
         let occupied = Occupied::by(&order.effects, traces);
         reasons.extend(self.conflict(&order.injection, &occupied));

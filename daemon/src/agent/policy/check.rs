@@ -2,13 +2,14 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use squall_experiments::effect::{Effect, Flow, Hog};
+use squall_experiments::effect::{Effect, Flow, Hog, PacketDelay, PacketFilter, Spare};
 use squall_experiments::target::ProcessSelector;
-use squall_experiments::units::{Size, Span};
+use squall_experiments::units::{Percent, Size, Span};
 use squall_experiments::wire::Order;
 
-use super::{Names, Policy, Rule, name};
+use super::{Names, Policy, Rule, malformed, name};
 use crate::agent::effects::{Hold, ProcessId, SparedFlow};
 use crate::agent::kernel::child::Place;
 use crate::agent::kernel::procfs;
@@ -56,7 +57,11 @@ impl Names {
 impl Policy {
     /// Everything that can be said of an order before the host is looked at.
     pub fn refusals(&self, order: &Order, place: &Place) -> Vec<String> {
-        let mut reasons = Vec::new();
+        let mut reasons = malformed::reasons(order);
+        if !reasons.is_empty() {
+            // What it says may be anything: it is not even repeated.
+            return reasons;
+        }
         reasons.extend(self.faults.refusal(self, "fault", &order.fault));
         let milliseconds =
             [("duration", order.duration_ms, &self.limits.duration), ("lease", order.lease_ms, &self.limits.lease)];
@@ -74,34 +79,52 @@ impl Policy {
             if let Some(flow) = flow(effect) {
                 reasons.extend(self.flow_refusals(flow, place));
             }
-            reasons.extend(self.magnitude_refusals(effect, place));
+            if let Effect::HoldSpace(space) = effect {
+                reasons.extend(self.filesystem_refusals(&space.path, place));
+            }
         }
+        reasons.extend(self.magnitude_refusals(&order.effects));
         reasons
     }
 
-    fn magnitude_refusals(&self, effect: &Effect, place: &Place) -> Vec<String> {
-        let limits = &self.limits;
-        match effect {
-            Effect::PacketFilter(filter) => self.above("loss", filter.share, &limits.loss).into_iter().collect(),
-            Effect::PacketDelay(delay) => {
-                let longest = Span(delay.latency.0.saturating_add(delay.jitter.0));
-                let latency = self.above("latency with jitter", longest, &limits.latency);
-                latency.into_iter().chain(self.above("loss", delay.loss, &limits.loss)).collect()
+    /// Of the order as a whole: ten effects at the limit are ten times the limit.
+    fn magnitude_refusals(&self, effects: &[Effect]) -> Vec<String> {
+        let (mut delay, mut workers, mut load) = (Duration::ZERO, 0_u32, Percent::ZERO);
+        // The share of packets that come through all of it.
+        let mut kept = 1.0_f64;
+        for effect in effects {
+            match effect {
+                Effect::PacketFilter(filter) => kept *= 1.0 - filter.share.fraction(),
+                Effect::PacketDelay(effect) => {
+                    delay = delay.saturating_add(effect.latency.0).saturating_add(effect.jitter.0);
+                    // A corrupted packet is thrown away by whoever receives it.
+                    kept *= (1.0 - effect.loss.fraction()) * (1.0 - effect.corrupt.fraction());
+                }
+                Effect::Hog(Hog::Cpu { workers: more, load: each }) => {
+                    workers = workers.saturating_add(*more);
+                    load = if *each > load { *each } else { load };
+                }
+                Effect::Hog(Hog::Memory { .. }) | Effect::HoldSpace(_) | Effect::Signal(_) | Effect::Freeze(_) => {}
             }
-            Effect::HoldSpace(space) => {
-                let forbidden = self.mount_namespaces.iter().find(|rule| rule.value == place.mount);
-                let forbidden = forbidden.map(|rule| {
-                    let at = self.at(rule.line);
-                    format!("{at}: no effect on filesystems in mount namespace {}, which is this agent's", rule.value)
-                });
-                forbidden.into_iter().chain(self.path_refusal(&space.path)).collect()
-            }
-            Effect::Hog(Hog::Cpu { workers, load }) => {
-                let workers = self.above("workers", *workers, &limits.workers);
-                workers.into_iter().chain(self.above("load", *load, &limits.load)).collect()
-            }
-            Effect::Hog(Hog::Memory { .. }) | Effect::Signal(_) | Effect::Freeze(_) => Vec::new(),
         }
+        // To a millionth of a percent, so that 30% is not above 30%.
+        let lost = ((1.0 - kept) * 1e8).round() / 1e6;
+        let limits = &self.limits;
+        let mut reasons = Vec::new();
+        reasons.extend(self.above("loss", Percent::new(lost).unwrap_or(Percent::FULL), &limits.loss));
+        reasons.extend(self.above("latency with jitter", Span(delay), &limits.latency));
+        reasons.extend(self.above("workers", workers, &limits.workers));
+        reasons.extend(self.above("load", load, &limits.load));
+        reasons
+    }
+
+    fn filesystem_refusals(&self, path: &str, place: &Place) -> Vec<String> {
+        let forbidden = self.mount_namespaces.iter().find(|rule| rule.value == place.mount);
+        let forbidden = forbidden.map(|rule| {
+            let at = self.at(rule.line);
+            format!("{at}: no effect on filesystems in mount namespace {}, which is this agent's", rule.value)
+        });
+        forbidden.into_iter().chain(self.path_refusal(Path::new(path))).collect()
     }
 
     fn above<T: PartialOrd + std::fmt::Display>(
@@ -146,11 +169,16 @@ impl Policy {
 
     /// By its real path: a link or `..` does not lead around a rule. Filling one directory fills its whole filesystem, so a
     /// protected path protects the filesystem that it is on.
-    fn path_refusal(&self, asked: &str) -> Option<String> {
-        let real = real_path(Path::new(asked));
-        let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    fn path_refusal(&self, asked: &Path) -> Option<String> {
+        let first = self.paths.first().map(|rule| rule.line).or(self.allowed_paths.as_ref().map(|(line, _)| *line))?;
+        let Some(real) = real_path(asked) else {
+            return Some(format!("{}: where {} leads cannot be told", self.at(first), asked.display()));
+        };
+        // Of what exists of it: the rest would be made on the same filesystem.
+        let device =
+            |path: &Path| path.ancestors().find_map(|part| std::fs::metadata(part).ok()).map(|found| found.dev());
         let touches = |rule: &&Rule<PathBuf>| {
-            let protected = real_path(&rule.value);
+            let protected = rule_path(rule);
             real.starts_with(&protected) || (device(&real).is_some() && device(&real) == device(&protected))
         };
         if let Some(rule) = self.paths.iter().find(touches) {
@@ -158,7 +186,7 @@ impl Policy {
             return Some(format!("{at}: {} shares a filesystem with {protected}, which is protected", real.display()));
         }
         let (line, allowed) = self.allowed_paths.as_ref()?;
-        let inside = allowed.iter().any(|rule| real.starts_with(real_path(&rule.value)));
+        let inside = allowed.iter().any(|rule| real.starts_with(rule_path(rule)));
         (!inside).then(|| format!("{}: {} is not below a path allowed on this node", self.at(*line), real.display()))
     }
 
@@ -205,19 +233,42 @@ impl Policy {
         reasons
     }
 
-    /// Limits of what an effect came to on this host.
-    pub fn prepared_refusals(&self, hold: &Hold) -> Vec<String> {
-        let (what, bytes, whole, limit, share) = match hold {
-            Hold::Space { directory, bytes, .. } => {
-                let whole = procfs::filesystem_size(directory);
-                ("space", *bytes, whole, &self.limits.space, &self.limits.space_share)
+    /// Limits of what the effects of one order came to on this host, together.
+    pub fn prepared_refusals<'a>(&self, holds: impl IntoIterator<Item = &'a Hold>) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let (mut space, mut memory) = (Vec::new(), 0_u64);
+        for hold in holds {
+            match hold {
+                Hold::Space { directory, bytes, .. } => {
+                    // Again, for what was really found: a link may have moved since.
+                    reasons.extend(self.path_refusal(directory));
+                    space.push((directory, *bytes));
+                }
+                Hold::Hog { hog: Hog::Memory { .. }, bytes } => memory = memory.saturating_add(*bytes),
+                _ => {}
             }
-            Hold::Hog { hog: Hog::Memory { .. }, bytes } => {
-                let whole = procfs::memory("MemTotal");
-                ("memory", *bytes, whole, &self.limits.memory, &self.limits.memory_share)
-            }
-            _ => return Vec::new(),
-        };
+        }
+        let total = space.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        // Of the smallest filesystem among them: one order names one, so this is it.
+        let whole = space.iter().map(|(directory, _)| procfs::filesystem_size(directory)).min().flatten();
+        if !space.is_empty() {
+            reasons.extend(self.amount_refusals("space", total, whole, &self.limits.space, &self.limits.space_share));
+        }
+        if memory > 0 {
+            let (whole, limits) = (procfs::memory("MemTotal"), &self.limits);
+            reasons.extend(self.amount_refusals("memory", memory, whole, &limits.memory, &limits.memory_share));
+        }
+        reasons
+    }
+
+    fn amount_refusals(
+        &self,
+        what: &str,
+        bytes: u64,
+        whole: Option<u64>,
+        limit: &Option<Rule<Size>>,
+        share: &Option<Rule<Percent>>,
+    ) -> Vec<String> {
         let mut reasons: Vec<_> = self.above(what, Size(bytes), limit).into_iter().collect();
         if let Some(rule) = share {
             let most = whole.map(|whole| rule.value.of(whole));
@@ -227,6 +278,20 @@ impl Policy {
             }
         }
         reasons
+    }
+
+    /// The effect with everything in its `spare` that this node always spares, whatever the order says: the agent's own
+    /// channel, and the flows that the policy lists.
+    pub fn sparing(&self, effect: &Effect) -> Effect {
+        let mut effect = effect.clone();
+        if let Effect::PacketFilter(PacketFilter { flow, .. }) | Effect::PacketDelay(PacketDelay { flow, .. }) =
+            &mut effect
+        {
+            let always = [Spare::Coordinator].into_iter().chain(self.flows.iter().map(|rule| rule.value));
+            let missing: Vec<Spare> = always.filter(|spare| !flow.spare.contains(spare)).collect();
+            flow.spare.extend(missing);
+        }
+        effect
     }
 
     /// Adds what this node never lets be touched: flows to those that a network effect leaves alone, processes to those that a
@@ -251,20 +316,23 @@ impl Policy {
     }
 }
 
-/// With links resolved as far as the path exists.
-fn real_path(path: &Path) -> PathBuf {
+/// With links resolved as far as the path exists. None: `..` after something that does not exist may lead anywhere.
+fn real_path(path: &Path) -> Option<PathBuf> {
     let mut missing = Vec::new();
     let mut at = path;
     loop {
         if let Ok(real) = at.canonicalize() {
-            return missing.iter().rev().fold(real, |path, part| path.join(part));
+            return Some(missing.iter().rev().fold(real, |path, part| path.join(part)));
         }
-        match (at.file_name(), at.parent()) {
-            (Some(name), Some(parent)) => {
-                missing.push(name.to_owned());
-                at = parent;
-            }
-            _ => return path.to_owned(),
+        // A link to nothing is something: what it will lead to is not known.
+        if at.is_symlink() {
+            return None;
         }
+        missing.push(at.file_name()?.to_owned());
+        at = at.parent()?;
     }
+}
+
+fn rule_path(rule: &Rule<PathBuf>) -> PathBuf {
+    real_path(&rule.value).unwrap_or_else(|| rule.value.clone())
 }

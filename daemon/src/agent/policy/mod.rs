@@ -1,6 +1,7 @@
 //! A node's own limits, which no coordinator can widen. Every refusal says which line of the policy it stands on.
 
 mod check;
+mod malformed;
 mod read;
 
 #[cfg(test)]
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use cidr::IpCidr;
-use squall_experiments::effect::Effect;
+use squall_experiments::effect::{Effect, Spare};
 use squall_experiments::units::{Percent, Size, Span};
 
 pub use check::{Protected, hits_processes};
@@ -69,6 +70,8 @@ pub struct Policy {
     pub interfaces: Names,
     /// Addresses whose traffic stays as it is.
     pub peers: Vec<Rule<IpCidr>>,
+    /// Management flows that every network effect leaves alone, whatever the order says.
+    pub flows: Vec<Rule<Spare>>,
     /// Inodes of namespaces in which no network effect is allowed.
     pub network_namespaces: Vec<Rule<u64>>,
     /// The same for effects on filesystems.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
+use squall_experiments::effect::Spare;
+
 use super::{Names, Policy, Rule};
 
 pub fn policy(source: &str, text: &str) -> Result<Policy, Vec<String>> {
@@ -96,7 +98,7 @@ impl Reader<'_> {
     }
 
     fn protect(&mut self, node: &Node<'_>, policy: &mut Policy) {
-        for (key, value) in self.entries(node, &["processes", "paths", "interfaces", "peers"]) {
+        for (key, value) in self.entries(node, &["processes", "paths", "interfaces", "peers", "flows"]) {
             match key.as_str() {
                 "processes" => {
                     for (key, value) in self.entries(value, &["names", "users", "pids"]) {
@@ -109,6 +111,7 @@ impl Reader<'_> {
                 }
                 "paths" => policy.paths = self.paths(value),
                 "interfaces" => policy.interfaces.deny = self.list(value),
+                "flows" => policy.flows = self.flows(value),
                 _ => policy.peers = self.list(value),
             }
         }
@@ -138,6 +141,24 @@ impl Reader<'_> {
     fn not(&mut self, node: &Node<'_>) -> Vec<Rule<u64>> {
         let entries = self.entries(node, &["not"]);
         entries.into_iter().flat_map(|(_, value)| self.list(value)).collect()
+    }
+
+    fn flows(&mut self, node: &Node<'_>) -> Vec<Rule<Spare>> {
+        let words = [
+            ("coordinator", Spare::Coordinator),
+            ("ssh", Spare::Ssh),
+            ("dns", Spare::Dns),
+            ("neighbours", Spare::Neighbours),
+            ("loopback", Spare::Loopback),
+        ];
+        let YamlData::Sequence(items) = &node.data else {
+            self.mistake(node, "expected a list like [ssh, dns]");
+            return Vec::new();
+        };
+        let known = words.map(|(word, _)| word);
+        let rules = items.iter().filter_map(|item| self.word(item, &known));
+        let spare = |rule: &Rule<String>| words.iter().find(|(word, _)| *word == rule.value).map(|(_, spare)| *spare);
+        rules.filter_map(|rule| Some(Rule { value: spare(&rule)?, line: rule.line })).collect()
     }
 
     fn paths(&mut self, node: &Node<'_>) -> Vec<Rule<PathBuf>> {
@@ -180,6 +201,10 @@ impl Reader<'_> {
             self.mistake(node, "expected a single value");
             return None;
         };
+        if text.trim().is_empty() || text.contains(char::is_control) {
+            self.mistake(node, format!("`{}` means nothing here", text.escape_debug()));
+            return None;
+        }
         match text.parse() {
             Ok(value) => Some(Rule { value, line: node.span.start.line() }),
             Err(error) => {

@@ -96,8 +96,8 @@ fn magnitudes_above_a_limit_are_refused() {
     assert!(refusal(&limited, Effect::Hog(hog)).contains("workers 3 is above this node's limit of 2"));
     let directory = tempfile::tempdir().unwrap();
     let hold = |bytes| Hold::Space { directory: directory.path().into(), bytes, reserve: 0, fallback: "/x".into() };
-    assert!(limited.prepared_refusals(&hold(u64::MAX))[0].contains("above this node's limit of 10% of the whole"));
-    assert!(limited.prepared_refusals(&hold(4096)).is_empty());
+    assert!(limited.prepared_refusals([&hold(u64::MAX)])[0].contains("above this node's limit of 10% of the whole"));
+    assert!(limited.prepared_refusals([&hold(4096)]).is_empty());
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! What no policy allows: orders that no honest coordinator writes. Pure: the host is not looked at.
+
+use squall_experiments::effect::{Effect, Flow, Hog};
+use squall_experiments::target::ProcessSelector;
+use squall_experiments::wire::Order;
+
+/// Effects of one order; a fault compiles to three at most.
+const MOST_EFFECTS: usize = 16;
+const MOST_PEERS: usize = 4096;
+const MOST_PORTS: usize = 1024;
+/// Bytes of a name.
+const LONGEST_NAME: usize = 512;
+/// Bytes of a path or of a pattern (PATH_MAX without its end).
+const LONGEST_PATH: usize = 4095;
+/// Bytes of an interface's name (IFNAMSIZ without its end).
+const LONGEST_INTERFACE: usize = 15;
+/// Nothing that people plan takes longer than a year, and arithmetic with it stays far from its ends.
+const LONGEST_MS: u64 = 366 * 86_400_000;
+
+pub fn reasons(order: &Order) -> Vec<String> {
+    let mut found = Found(Vec::new());
+    for (field, text) in [("run", &order.run), ("injection", &order.injection), ("fault", &order.fault)] {
+        found.name(field, text);
+    }
+    for (field, ms) in [("duration", order.duration_ms), ("lease", order.lease_ms)] {
+        if !(1..=LONGEST_MS).contains(&ms) {
+            found.say(format!("{field}: {ms} ms is not from 1 ms to 366 days"));
+        }
+    }
+    if order.effects.len() > MOST_EFFECTS {
+        found.say(format!("{} effects in one order, more than {MOST_EFFECTS}", order.effects.len()));
+        return found.0;
+    }
+    for effect in &order.effects {
+        found.effect(effect);
+    }
+    found.0
+}
+
+struct Found(Vec<String>);
+
+impl Found {
+    fn say(&mut self, what: String) {
+        self.0.push(format!("malformed order: {what}"));
+    }
+
+    fn effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::PacketFilter(effect) => self.flow(&effect.flow),
+            Effect::PacketDelay(effect) => self.flow(&effect.flow),
+            Effect::Signal(effect) => self.processes(&effect.processes),
+            Effect::Freeze(effect) => self.processes(&effect.processes),
+            Effect::HoldSpace(effect) => self.path("path", &effect.path),
+            Effect::Hog(Hog::Cpu { workers: 0, .. }) => self.say("workers: none".to_owned()),
+            Effect::Hog(Hog::Cpu { .. } | Hog::Memory { .. }) => {}
+        }
+    }
+
+    fn flow(&mut self, flow: &Flow) {
+        if flow.peers.len() > MOST_PEERS {
+            self.say(format!("{} peers in one effect, more than {MOST_PEERS}", flow.peers.len()));
+        }
+        if flow.local_ports.len() > MOST_PORTS || flow.remote_ports.len() > MOST_PORTS {
+            self.say(format!("more than {MOST_PORTS} ports in one effect"));
+        }
+        let Some(name) = &flow.interface else { return };
+        // As dev_valid_name() of net/core/dev.c, and nothing that a front end takes for an option or for a wildcard.
+        let odd = |c: char| c.is_control() || c.is_whitespace() || ['/', ':', '"', '*', '+'].contains(&c);
+        let dots = name == "." || name == "..";
+        if name.is_empty() || name.len() > LONGEST_INTERFACE || name.starts_with('-') || dots || name.contains(odd) {
+            self.say(format!("interface: `{}` cannot be an interface's name", shown(name)));
+        }
+    }
+
+    fn processes(&mut self, selector: &ProcessSelector) {
+        let names = [("name", &selector.name), ("user", &selector.user), ("unit", &selector.unit)];
+        for (field, text) in names.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?))) {
+            // A login shell is called `-bash` and a unit `-.mount`: they are compared and never handed to a program.
+            self.text(field, text, LONGEST_NAME);
+        }
+        if let Some(pattern) = &selector.command {
+            self.text("command", pattern, LONGEST_PATH);
+        }
+        if let Some(path) = &selector.pid_file {
+            self.path("pidFile", path);
+        }
+        if let Some(cgroup) = &selector.cgroup {
+            self.text("cgroup", cgroup, LONGEST_PATH);
+            if cgroup.split('/').any(|part| part == "..") {
+                self.say(format!("cgroup: `{}` leads upwards", shown(cgroup)));
+            }
+        }
+    }
+
+    fn name(&mut self, field: &str, text: &str) {
+        self.text(field, text, LONGEST_NAME);
+        if text.starts_with('-') {
+            self.say(format!("{field}: `{}` looks like an option", shown(text)));
+        }
+    }
+
+    fn path(&mut self, field: &str, text: &str) {
+        self.text(field, text, LONGEST_PATH);
+        if !text.starts_with('/') {
+            self.say(format!("{field}: `{}` is not an absolute path", shown(text)));
+        }
+    }
+
+    fn text(&mut self, field: &str, text: &str, longest: usize) {
+        if text.is_empty() {
+            self.say(format!("{field}: empty"));
+        } else if text.len() > longest {
+            self.say(format!("{field}: {} bytes, more than {longest}", text.len()));
+        } else if text.contains(char::is_control) {
+            self.say(format!("{field}: `{}` holds a control character", shown(text)));
+        }
+    }
+}
+
+/// For a terminal and for a log: bounded, and nothing in it moves the cursor.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 60;
+    text.chars().take(LONGEST).flat_map(char::escape_debug).collect()
+}
