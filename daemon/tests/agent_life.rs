@@ -134,9 +134,13 @@ fn policy_epoch_and_full_disk_refuse_before_anything_happens() {
     assert!(checked.refusals.join(" ").contains("hog is denied"));
     let mut refused = None;
     for index in 0..200 {
-        let mut each = order(&format!("fill/{index}.node1"), vec![world.fill(1)]);
         // A long record, so that the journal is soon full.
-        (each.duration_ms, each.fault) = (20_000, "x".repeat(30_000));
+        let mut fill = world.fill(1);
+        if let squall_experiments::effect::Effect::HoldSpace(space) = &mut fill {
+            space.path += &"/.".repeat(1_900);
+        }
+        let mut each = order(&format!("fill/{index}.node1"), vec![fill]);
+        each.duration_ms = 20_000;
         world.coordinator.say(ToAgent::Inject(each.clone()));
         let (state, report) = world.coordinator.hear("an answer", |frame| match frame {
             squall_experiments::wire::ToCoordinator::Changed { injection, state, report }
