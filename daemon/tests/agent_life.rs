@@ -11,6 +11,7 @@ use agent_rig::{World, burn, freeze, is_frozen, order};
 use nix::sys::signal::Signal;
 use squall_experiments::run_event::{InjectionState, RevertCause};
 use squall_experiments::wire::ToAgent;
+use squalld::coordinator::signer::Signer;
 
 #[test]
 fn an_order_becomes_active_and_is_reverted_when_ordered_and_a_second_revert_is_harmless() {
@@ -237,4 +238,42 @@ fn a_check_says_what_would_be_hit_and_changes_nothing() {
     assert!(checked.notes[1].starts_with("fills 4MiB of 64MiB"), "{checked:?}");
     assert_eq!(world.disk_used(), before);
     assert!(world.open().is_empty() && world.children("holder").is_empty());
+}
+
+#[test]
+fn only_what_its_coordinator_signed_for_it_now_is_obeyed_and_a_halt_always() {
+    let Some(mut world) = World::with_agent("signed orders") else { return };
+    let before = world.disk_used();
+    let first = order("run/0.node1", vec![world.fill(16)]);
+    world.coordinator.inject(&first);
+    let revert = ToAgent::Revert { epoch: 1, injection: "run/0.node1".into() };
+    let (signer, session) = (world.coordinator.signer.clone(), world.coordinator.session.clone());
+    let mut tampered =
+        signer.sign("node1", &session, 1, 1000, &ToAgent::Revert { epoch: 1, injection: "run/9".into() });
+    tampered.order = tampered.order.replace("run/9", "run/0.node1");
+    let stranger = Signer::derived_from(b"another authority");
+    for (what, signed) in [
+        ("tampered", tampered),
+        ("forged", stranger.sign("node1", &session, 1, 1000, &revert)),
+        ("relayed", signer.sign("node2", &session, 1, 1000, &revert)),
+        ("of an earlier connection", signer.sign("node1", "earlier", 1, 1000, &revert)),
+        ("stale", signer.sign("node1", &session, 0, 1000, &revert)),
+        ("replayed", signer.sign("node1", &session, 1, 1, &revert)),
+    ] {
+        world.coordinator.forward(signed);
+        // Frames are taken in their order: with this answer the one before was judged.
+        world.coordinator.checked(order("run/1.node1", vec![burn()]));
+        assert!(world.disk_used() > before && world.open() == ["run/0.node1"], "{what}");
+    }
+    assert_eq!(world.log().matches("an order was refused").count(), 6, "{}", world.log());
+
+    // A forged halt is no halt; one of an earlier epoch and connection is.
+    let halt = ToAgent::Halt { run: None };
+    world.coordinator.forward(stranger.sign("node1", &session, 1, 2000, &halt));
+    world.coordinator.checked(order("run/1.node1", vec![burn()]));
+    assert!(world.disk_used() > before);
+    world.coordinator.forward(signer.sign("node1", "earlier", 0, 1, &halt));
+    let report = world.coordinator.state("run/0.node1", InjectionState::Reverted);
+    assert_eq!(report.cause, Some(RevertCause::Halt));
+    assert_eq!(world.disk_used(), before);
 }

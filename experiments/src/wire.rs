@@ -3,6 +3,7 @@
 //! The agent dials `wss://HOST:PORT/v1/agent` with its client certificate, whose common name is the node's name, and says `Hello`;
 //! the coordinator answers `Welcome`. An agent renews nothing by itself: leases run from the receipt of `Inject` and `Renew`.
 //! A second connection of the same node replaces the first.
+//! Frames to an agent are [`Signed`]; what the agent says comes over its own TLS connection and is not.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::run_event::{InjectionReport, InjectionState};
 use crate::target::ProcessSelector;
 
 /// Raised when a message changes its meaning; an agent with another version is not given orders.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Largest frame that either side accepts.
 pub const MAX_FRAME: usize = 1 << 20;
 /// Default lease, milliseconds; renewed every third.
@@ -84,6 +85,8 @@ pub enum ToCoordinator {
         labels: BTreeMap<String, String>,
         zone: Option<String>,
         facts: Box<Facts>,
+        /// Drawn anew for each connection, 64 characters at most: every order of the connection is signed with it.
+        session: String,
         /// Injections of which something may be on this host: all but those whose state `is_clean`. What is not listed here is
         /// certainly not on the host, so a coordinator that was away can close its books from it.
         open: Vec<OpenInjection>,
@@ -128,6 +131,37 @@ pub struct OpenInjection {
     pub state: InjectionState,
 }
 
+/// A frame to an agent: an order for one node, on one connection, numbered. The signature is Ed25519 over [`Signed::covered`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Signed {
+    pub node: String,
+    /// Of the agent's `Hello`.
+    pub session: String,
+    /// Of the coordinator that signs.
+    pub epoch: u64,
+    /// Counts up from 1 on each connection.
+    pub sequence: u64,
+    /// A [`ToAgent`] as JSON: the very bytes that are signed.
+    pub order: String,
+    /// 64 bytes in base64 for URLs, without padding.
+    pub signature: String,
+}
+
+impl Signed {
+    /// What the signature covers: each part with its length before it, so that no part can be shifted into another.
+    pub fn covered(&self) -> Vec<u8> {
+        let mut bytes = b"squall order 1\0".to_vec();
+        for part in [&self.node, &self.session, &self.order] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        bytes.extend_from_slice(&self.epoch.to_be_bytes());
+        bytes.extend_from_slice(&self.sequence.to_be_bytes());
+        bytes
+    }
+}
+
 /// `POST /v1/enrol` (with an enrolment token as bearer) and `POST /v1/renew` (with the certificate that is renewed).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -141,6 +175,6 @@ pub struct CertifyMe {
 #[serde(rename_all = "camelCase")]
 pub struct Certified {
     pub certificate: String,
-    /// Of the authority.
+    /// Of the authority, and the public key with which orders are signed.
     pub ca: String,
 }

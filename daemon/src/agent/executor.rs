@@ -67,6 +67,11 @@ impl Executor {
         Rc::new(executor)
     }
 
+    /// The highest that this agent has followed.
+    pub fn epoch(&self) -> u64 {
+        self.journal.borrow().book().epoch
+    }
+
     pub fn boot_id(&self) -> &str {
         &self.boot_id
     }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::{ClientConfig, RootCertStore};
+
+use super::orders::OrderKey;
 
 pub struct Identity {
     /// The certificate's common name.
@@ -16,6 +18,8 @@ pub struct Identity {
     /// How the coordinator of this authority is called in audit logs.
     pub coordinator: String,
     pub directory: PathBuf,
+    /// With which the coordinator signs its orders.
+    pub orders: OrderKey,
     /// When a third of the certificate's life is left, in seconds since 1970.
     renew_at: u64,
 }
@@ -38,6 +42,10 @@ impl Identity {
         let chain = certificates("node.pem")?;
         let first = chain.first().ok_or_else(|| anyhow!("{} holds no certificate", path("node.pem").display()))?;
         let node = common_name(first).with_context(|| format!("{}", path("node.pem").display()))?;
+        let orders =
+            SubjectPublicKeyInfoDer::from_pem_file(path("ca.pem")).ok().and_then(|key| OrderKey::from_spki(&key));
+        let orders = orders
+            .with_context(|| format!("{} holds no key for orders: enrol this node again", path("ca.pem").display()))?;
         let renew_at = renew_at(first)?;
         let key = path("node.key");
         let key = PrivateKeyDer::from_pem_file(&key).with_context(|| format!("{}", key.display()))?;
@@ -46,7 +54,7 @@ impl Identity {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .context("the certificate and the key do not belong together")?;
-        Ok(Identity { node, tls: Arc::new(tls), directory: directory.to_owned(), coordinator, renew_at })
+        Ok(Identity { node, tls: Arc::new(tls), directory: directory.to_owned(), coordinator, orders, renew_at })
     }
 }
 

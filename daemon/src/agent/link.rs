@@ -9,7 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use rand::Rng;
 use rustls::pki_types::ServerName;
 use squall_experiments::inventory::Facts;
-use squall_experiments::wire::{self, ToAgent, ToCoordinator};
+use squall_experiments::wire::{self, Signed, ToAgent, ToCoordinator};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::executor::Executor;
 use super::facts;
 use super::identity::Identity;
+use super::orders::Orders;
 
 /// For each of connecting, TLS, the upgrade, and one frame.
 const STEP: Duration = Duration::from_secs(5);
@@ -113,9 +114,12 @@ type Socket = WebSocketStream<TlsStream<TcpStream>>;
 impl Link {
     async fn session(&mut self, welcomed: &mut bool) -> anyhow::Result<()> {
         let mut socket = self.connect().await?;
-        let hello = self.hello();
+        let session = format!("{:032x}", rand::rng().random::<u128>());
+        let hello = self.hello(session.clone());
         send(&mut socket, &hello).await?;
         let executor = self.executor.clone();
+        let node = &executor.settings().node;
+        let mut orders = Orders::new(self.identity.borrow().orders, node, &session, executor.epoch());
         let mut audit = executor.audit.told();
         if let Some(head) = executor.audit.head() {
             audit.mark_unchanged();
@@ -135,7 +139,15 @@ impl Link {
                     heard = Instant::now();
                     match message? {
                         Message::Text(text) => {
-                            let order: ToAgent = serde_json::from_str(&text).context("an order that this agent does not know")?;
+                            let signed: Signed = serde_json::from_str(&text).context("a frame that this agent does not know")?;
+                            let order = match orders.accept(&signed) {
+                                Ok(order) => order,
+                                Err(why) => {
+                                    let Signed { epoch, sequence, .. } = signed;
+                                    tracing::error!(epoch, sequence, "an order was refused: {why}");
+                                    continue;
+                                }
+                            };
                             match &order {
                                 ToAgent::Welcome { epoch, .. } => {
                                     tracing::info!(epoch, "connected to the coordinator at {}", self.address);
@@ -214,7 +226,7 @@ impl Link {
         Ok(socket)
     }
 
-    fn hello(&mut self) -> ToCoordinator {
+    fn hello(&mut self, session: String) -> ToCoordinator {
         let settings = self.executor.settings();
         let facts =
             self.facts.get_or_insert_with(|| facts::quick(&settings.policy.allowed_faults(&settings.known_faults)));
@@ -223,6 +235,7 @@ impl Link {
             node: settings.node.clone(),
             labels: settings.labels.clone(),
             zone: settings.zone.clone(),
+            session,
             facts: Box::new(facts.clone()),
             open: self.executor.open(),
         }

@@ -20,6 +20,7 @@ pub mod kernel;
 pub mod lease;
 pub mod link;
 pub mod notes;
+pub mod orders;
 pub mod outbox;
 pub mod policy;
 pub mod processes;

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use super::Coordinator;
 use super::api::problem::ApiError;
 use super::enrolment::Node;
-use super::hub::{Arrival, Attached, Hub, frame};
+use super::hub::{Arrival, Attached, Hub};
 use super::listener::Peer;
 use super::trail::Trail;
 use crate::clock::Instant;
@@ -94,7 +94,11 @@ async fn talk(mut socket: WebSocket, certified: &Node, coordinator: &Coordinator
                 continue;
             }
             Ok(()) = revocations.changed() => continue,
-            head = told(&mut audit) => Message::Text(frame(&ToAgent::Audit { head })),
+            // Through the outbox like everything else: frames are numbered in the order in which they go.
+            head = told(&mut audit) => {
+                hub.send(node, &ToAgent::Audit { head });
+                continue;
+            }
             _ = ping.tick() => Message::Ping(Default::default()),
             () = tokio::time::sleep_until(last_sign + patience) => {
                 tracing::warn!(node, "no sign of this agent for half a lease");
@@ -147,8 +151,9 @@ async fn hello(socket: &mut WebSocket, certified: &str) -> Result<Arrival, Strin
             // A close reason has room for 123 bytes.
             Err(format!("the certificate is for another node than the agent's name ({:.40})", node))
         }
-        Ok(ToCoordinator::Hello { node, labels, zone, facts, open, .. }) => {
-            Ok(Arrival { node, labels, zone, facts: *facts, open })
+        Ok(ToCoordinator::Hello { session, .. }) if session.len() > 64 => Err("its session is too long".into()),
+        Ok(ToCoordinator::Hello { node, session, labels, zone, facts, open, .. }) => {
+            Ok(Arrival { node, session, labels, zone, facts: *facts, open })
         }
         _ => Err("the first frame must be hello".into()),
     }

@@ -172,7 +172,7 @@ fn certified(coordinator: &Coordinator, node: &str, generation: u64, csr: &str) 
         .authority
         .certify(node, generation, csr, coordinator.certificate_life)
         .map_err(|error| ApiError::invalid(vec![format!("{error:#}")]))?;
-    Ok(Json(Certified { certificate, ca: coordinator.authority.pem().to_owned() }))
+    Ok(Json(Certified { certificate, ca: coordinator.authority.trust() }))
 }
 
 /// Whether a bearer token enrols, without using it up.

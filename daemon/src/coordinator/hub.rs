@@ -14,6 +14,7 @@ use squall_experiments::wire::{OpenInjection, ToAgent, ToCoordinator};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::signer::Signer;
 use super::trail::Trail;
 
 /// Frames that may wait for one agent. More means that it does not read: its connection is closed and it counts as lost.
@@ -24,6 +25,7 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Hub {
     pub epoch: u64,
     pub lease: Duration,
+    signer: Signer,
     /// The audit log. None in tests of the hub alone.
     pub trail: Option<Trail>,
     inner: Mutex<Inner>,
@@ -54,6 +56,9 @@ struct Known {
 
 struct Link {
     number: u64,
+    session: String,
+    /// Of the last frame.
+    sequence: u64,
     outbox: mpsc::Sender<Utf8Bytes>,
     close: CancellationToken,
 }
@@ -81,6 +86,7 @@ pub struct Attached {
 /// `Hello` without its frame.
 pub struct Arrival {
     pub node: String,
+    pub session: String,
     pub labels: BTreeMap<String, String>,
     pub zone: Option<String>,
     pub facts: Facts,
@@ -92,6 +98,7 @@ impl Hub {
     pub fn new(
         epoch: u64,
         lease: Duration,
+        signer: Signer,
         known: Vec<Node>,
         keep: impl Fn(&Node) + Send + Sync + 'static,
     ) -> (Self, mpsc::UnboundedReceiver<Late>) {
@@ -104,6 +111,7 @@ impl Hub {
         let hub = Hub {
             epoch,
             lease,
+            signer,
             trail: None,
             inner,
             changed: watch::Sender::new(0),
@@ -170,18 +178,20 @@ impl Hub {
         let (outbox, frames) = mpsc::channel(OUTBOX);
         let close = CancellationToken::new();
         let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
-        let _ = outbox.try_send(frame(&ToAgent::Welcome { epoch: self.epoch, lease_ms }));
-        if let Some(head) = self.trail.as_ref().and_then(Trail::frame) {
-            let _ = outbox.try_send(frame(&head));
-        }
-        let Arrival { node: name, labels, zone, facts, open } = arrival;
+        let Arrival { node: name, session, labels, zone, facts, open } = arrival;
+        let welcome = ToAgent::Welcome { epoch: self.epoch, lease_ms };
+        let head = self.trail.as_ref().and_then(Trail::frame);
         let (number, listeners) = {
             let mut inner = self.lock();
             inner.last_number += 1;
             let number = inner.last_number;
             let node = Node { name: name.clone(), labels, zone, connected: true, facts };
             (self.keep)(&node);
-            let link = Link { number, outbox, close: close.clone() };
+            let mut link = Link { number, session, sequence: 0, outbox, close: close.clone() };
+            for message in std::iter::once(&welcome).chain(&head) {
+                let frame = self.frame(&name, &mut link, message);
+                let _ = link.outbox.try_send(frame);
+            }
             let known = Known { node, link: Some(link), open: open.clone() };
             if let Some(Known { link: Some(old), .. }) = inner.nodes.insert(name.clone(), known) {
                 tracing::info!(node = name, "a second connection of this node replaces the first");
@@ -276,11 +286,14 @@ impl Hub {
     pub fn send(&self, node: &str, message: &ToAgent) -> bool {
         let mut inner = self.lock();
         let Some(known) = inner.nodes.get_mut(node) else { return false };
-        let Some(link) = &known.link else { return false };
-        if let Some(head) = self.record_order(node, message) {
-            let _ = link.outbox.try_send(frame(&head));
+        let head = self.record_order(node, message);
+        let Some(link) = &mut known.link else { return false };
+        if let Some(head) = head {
+            let frame = self.frame(node, link, &head);
+            let _ = link.outbox.try_send(frame);
         }
-        if link.outbox.try_send(frame(message)).is_err() {
+        let frame = self.frame(node, link, message);
+        if link.outbox.try_send(frame).is_err() {
             tracing::warn!(node, "this agent does not read what it is sent: closing its connection");
             link.close.cancel();
             return false;
@@ -289,6 +302,12 @@ impl Hub {
             known.note(&order.injection, InjectionState::Ordered);
         }
         true
+    }
+
+    fn frame(&self, node: &str, link: &mut Link, message: &ToAgent) -> Utf8Bytes {
+        link.sequence += 1;
+        let signed = self.signer.sign(node, &link.session, self.epoch, link.sequence, message);
+        serde_json::to_string(&signed).expect("messages are plain data").into()
     }
 
     /// To every connected agent.
@@ -386,17 +405,20 @@ fn changed(node: &str, injection: String, state: InjectionState, report: Injecti
     Input::Changed { injection, node: node.to_owned(), state, report }
 }
 
-pub fn frame(message: &ToAgent) -> Utf8Bytes {
-    serde_json::to_string(message).expect("messages are plain data").into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use squall_experiments::wire::Order;
 
     fn arrival(node: &str) -> Arrival {
-        Arrival { node: node.into(), labels: BTreeMap::new(), zone: None, facts: Facts::default(), open: Vec::new() }
+        Arrival {
+            node: node.into(),
+            session: "s".into(),
+            labels: BTreeMap::new(),
+            zone: None,
+            facts: Facts::default(),
+            open: Vec::new(),
+        }
     }
 
     fn reverted(injection: &str) -> ToCoordinator {
@@ -409,7 +431,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_connection_replaces_the_first_and_its_end_is_no_loss() {
-        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Signer::derived_from(b"a test"), Vec::new(), |_| {});
         let first = hub.attach(arrival("db1")).await;
         let mut second = hub.attach(arrival("db1")).await;
         assert!(first.close.is_cancelled() && !second.close.is_cancelled());
@@ -423,7 +445,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_hears_its_own_nodes_about_its_own_injections_and_nothing_else() {
-        let (hub, mut late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
+        let (hub, mut late) = Hub::new(1, Duration::from_secs(10), Signer::derived_from(b"a test"), Vec::new(), |_| {});
         let db1 = hub.attach(arrival("db1")).await;
         let web = hub.attach(arrival("web")).await;
         while late.try_recv().is_ok() {}
@@ -442,7 +464,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_plan_waits_for_what_its_targets_still_try_and_for_nobody_else_and_not_for_ever() {
-        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Signer::derived_from(b"a test"), Vec::new(), |_| {});
         let facts = |trying| Facts { trying, ..Facts::default() };
         let mut db1 = hub.attach(Arrival { facts: facts(true), ..arrival("db1") }).await;
         let _web = hub.attach(Arrival { facts: facts(true), ..arrival("web") }).await;
@@ -464,7 +486,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_hears_late_of_a_connection_does_not_take_what_was_ordered_on_it_for_absent() {
-        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Signer::derived_from(b"a test"), Vec::new(), |_| {});
         let (inbox, mut heard) = mpsc::channel(8);
         hub.listen("run", BTreeSet::from(["db1".to_owned()]), inbox);
         let _attached = hub.attach(arrival("db1")).await;
@@ -480,7 +502,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_agent_that_does_not_read_is_dropped_instead_of_waited_for() {
-        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Vec::new(), |_| {});
+        let (hub, _late) = Hub::new(1, Duration::from_secs(10), Signer::derived_from(b"a test"), Vec::new(), |_| {});
         let attached = hub.attach(arrival("db1")).await;
         let sent = (0..OUTBOX + 1).filter(|_| hub.send("db1", &ToAgent::Halt { run: None })).count();
         assert!(sent < OUTBOX + 1 && attached.close.is_cancelled());

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use super::client_verifier::Verifier;
 use super::credentials::Credentials;
 use super::enrolment::Revocations;
+use super::signer::Signer;
 use crate::clock;
 pub use crate::private_file::{new_private_dir, private_dir, write_private};
 
@@ -85,6 +86,16 @@ impl Authority {
         &self.pem
     }
 
+    /// Signs orders; agents know its public key from [`Authority::trust`].
+    pub fn order_signer(&self) -> Signer {
+        Signer::derived_from(&self.issuer.key().serialize_der())
+    }
+
+    /// A node's `ca.pem`: the authority's certificate and the public key for orders.
+    pub fn trust(&self) -> String {
+        format!("{}{}", self.pem, self.order_signer().public_pem())
+    }
+
     /// SHA-256 of the authority's certificate, in hex: what a new node knows its coordinator by.
     pub fn fingerprint(&self) -> anyhow::Result<String> {
         let certificate = CertificateDer::from_pem_slice(self.pem.as_bytes()).context("ca.pem holds no certificate")?;
@@ -107,7 +118,7 @@ impl Authority {
         params.distinguished_name.push(DnType::OrganizationalUnitName, format!("generation {generation}"));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(NodeIdentity { ca: self.pem.clone(), certificate, key: key.serialize_pem() })
+        Ok(NodeIdentity { ca: self.trust(), certificate, key: key.serialize_pem() })
     }
 
     /// TLS of the one port: a client certificate is optional here, but one that is shown must be ours.

@@ -17,6 +17,7 @@ pub mod permission;
 mod probes;
 pub mod role;
 mod runs;
+pub mod signer;
 mod store;
 mod trail;
 mod unix_socket;
@@ -152,7 +153,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let tls = Arc::new(authority.server_config_with(&names, revocations.clone())?);
     let keeping = store.clone();
     let audit = trail::open(dir, &authority, !config.ephemeral)?;
-    let (mut hub, late) = Hub::new(epoch, config.lease, store.nodes()?, move |node| keeping.keep_node(node));
+    let signer = authority.order_signer();
+    let (mut hub, late) = Hub::new(epoch, config.lease, signer, store.nodes()?, move |node| keeping.keep_node(node));
     hub.trail = Some(audit);
     let hub = Arc::new(hub);
     let tools = Arc::new(probes::Tools::new(hub.clone(), commands));

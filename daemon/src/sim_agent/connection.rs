@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use squall_experiments::faults;
 use squall_experiments::inventory::{Ability, Can, Facts};
-use squall_experiments::wire::{ToAgent, ToCoordinator};
+use squall_experiments::wire::{Signed, ToAgent, ToCoordinator};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -81,14 +81,17 @@ pub async fn say(socket: &mut Socket, message: &ToCoordinator) -> anyhow::Result
     Ok(socket.send(Message::text(serde_json::to_string(message)?)).await?)
 }
 
-/// The next message; None when the coordinator closed.
+/// The next message, whose signature is nobody's concern here; None when the coordinator closed.
 ///
 /// # Errors
 /// The connection broke, or the frame is none of ours.
 pub async fn hear(socket: &mut Socket) -> anyhow::Result<Option<ToAgent>> {
     while let Some(message) = socket.next().await {
         match message? {
-            Message::Text(text) => return serde_json::from_str(&text).map(Some).context("not of this wire"),
+            Message::Text(text) => {
+                let signed: Signed = serde_json::from_str(&text).context("not of this wire")?;
+                return serde_json::from_str(&signed.order).map(Some).context("not of this wire");
+            }
             Message::Close(_) => return Ok(None),
             _ => {}
         }

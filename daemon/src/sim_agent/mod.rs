@@ -193,6 +193,7 @@ impl Life {
             node: self.hello.node.clone(),
             labels: self.hello.labels.clone(),
             zone: None,
+            session: "pretended".to_owned(),
             facts: Box::new(self.hello.facts.clone()),
             open: open.map(|(name, i)| OpenInjection { injection: name.clone(), state: i.state }).collect(),
         };

@@ -19,11 +19,12 @@ use squall_experiments::effect::{Amount, Effect, Freeze, Hog, HoldSpace};
 use squall_experiments::run_event::{InjectionReport, InjectionState};
 use squall_experiments::target::ProcessSelector;
 use squall_experiments::units::{Percent, Size};
-use squall_experiments::wire::{Checked, Order, ToAgent, ToCoordinator};
+use squall_experiments::wire::{Checked, Order, Signed, ToAgent, ToCoordinator};
 use squalld::agent::effects::ProcessId;
 use squalld::agent::journal;
 use squalld::agent::kernel::pidfd;
 use squalld::coordinator::identity::Authority;
+use squalld::coordinator::signer::Signer;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -36,6 +37,8 @@ pub const NODE: &str = "node1";
 
 enum Control {
     Say(ToAgent),
+    /// As it is, signed by whoever did.
+    Forward(Box<Signed>),
     /// Drops the connection, and every further one while `refuse`.
     Cut {
         refuse: bool,
@@ -48,6 +51,10 @@ pub struct Coordinator {
     control: UnboundedSender<Control>,
     heard: Receiver<ToCoordinator>,
     pub hellos: usize,
+    /// For what a test signs itself.
+    pub signer: Arc<Signer>,
+    /// Of the last `Hello`.
+    pub session: String,
 }
 
 impl Coordinator {
@@ -56,6 +63,8 @@ impl Coordinator {
         let authority = Authority::open(&directory.join("authority")).unwrap();
         let tls = authority.server_config(&["127.0.0.1".to_owned()]).unwrap();
         let identity = authority.enroll(NODE).unwrap();
+        let signer = Arc::new(authority.order_signer());
+        let signs = signer.clone();
         let home = directory.join("identity");
         std::fs::create_dir(&home).unwrap();
         for (name, text) in [("ca.pem", identity.ca), ("node.pem", identity.certificate), ("node.key", identity.key)] {
@@ -77,7 +86,7 @@ impl Coordinator {
                         stream = listener.accept() => stream.unwrap().0,
                         control = controls.recv() => match control {
                             Some(Control::Cut { refuse: now }) => { refuse = now; continue }
-                            Some(Control::Say(_)) => continue,
+                            Some(Control::Say(_) | Control::Forward(_)) => continue,
                             None => return,
                         },
                     };
@@ -86,14 +95,21 @@ impl Coordinator {
                     }
                     let Ok(stream) = acceptor.accept(stream).await else { continue };
                     let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+                    let (mut session, mut sequence) = (String::new(), 0);
+                    let mut text_of = |session: &str, order: &ToAgent| {
+                        sequence += 1;
+                        let signed = signs.sign(NODE, session, 1, sequence, order);
+                        Message::text(serde_json::to_string(&signed).unwrap())
+                    };
                     loop {
                         tokio::select! {
                             message = socket.next() => match message {
                                 Some(Ok(Message::Text(text))) => {
                                     let frame: ToCoordinator = serde_json::from_str(&text).unwrap();
-                                    if matches!(frame, ToCoordinator::Hello { .. }) {
+                                    if let ToCoordinator::Hello { session: said, .. } = &frame {
+                                        session.clone_from(said);
                                         let welcome = ToAgent::Welcome { epoch: 1, lease_ms: 10_000 };
-                                        let _ = socket.send(text_of(&welcome)).await;
+                                        let _ = socket.send(text_of(&session, &welcome)).await;
                                     }
                                     let _ = said.send(frame);
                                 }
@@ -101,7 +117,10 @@ impl Coordinator {
                                 _ => break,
                             },
                             control = controls.recv() => match control {
-                                Some(Control::Say(order)) => drop(socket.send(text_of(&order)).await),
+                                Some(Control::Say(order)) => drop(socket.send(text_of(&session, &order)).await),
+                                Some(Control::Forward(signed)) => {
+                                    drop(socket.send(Message::text(serde_json::to_string(&signed).unwrap())).await);
+                                }
                                 Some(Control::Cut { refuse: now }) => { refuse = now; break }
                                 None => return,
                             },
@@ -110,11 +129,15 @@ impl Coordinator {
                 }
             });
         });
-        Coordinator { address: address.recv().unwrap(), control, heard, hellos: 0 }
+        Coordinator { address: address.recv().unwrap(), control, heard, hellos: 0, signer, session: String::new() }
     }
 
     pub fn say(&self, order: ToAgent) {
         self.control.send(Control::Say(order)).unwrap();
+    }
+
+    pub fn forward(&self, signed: Signed) {
+        self.control.send(Control::Forward(Box::new(signed))).unwrap();
     }
 
     pub fn cut(&self, refuse: bool) {
@@ -127,7 +150,10 @@ impl Coordinator {
         loop {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(frame) => {
-                    self.hellos += usize::from(matches!(frame, ToCoordinator::Hello { .. }));
+                    if let ToCoordinator::Hello { session, .. } = &frame {
+                        self.hellos += 1;
+                        self.session.clone_from(session);
+                    }
                     if let Some(found) = wanted(&frame) {
                         return found;
                     }
@@ -209,10 +235,6 @@ impl Coordinator {
     pub fn revert(&mut self, injection: &str) {
         self.say(ToAgent::Revert { epoch: 1, injection: injection.to_owned() });
     }
-}
-
-fn text_of(order: &ToAgent) -> Message {
-    Message::text(serde_json::to_string(order).unwrap())
 }
 
 impl Drop for World {

@@ -16,6 +16,7 @@ fn hello(node: &str, version: u32) -> ToCoordinator {
         node: node.into(),
         labels: Default::default(),
         zone: None,
+        session: "a test".into(),
         facts: Box::new(able_facts(1)),
         open: Vec::new(),
     }

@@ -122,6 +122,7 @@ async fn agent(name: &str, url: &str) -> anyhow::Result<()> {
         node: name.to_owned(),
         labels: BTreeMap::from([("role".to_owned(), "server".to_owned())]),
         zone: None,
+        session: "simulated".to_owned(),
         facts: Box::new(facts()),
         open: Vec::new(),
     };
@@ -130,7 +131,8 @@ async fn agent(name: &str, url: &str) -> anyhow::Result<()> {
     while let Some(frame) = socket.next().await {
         let Message::Text(order) = frame? else { continue };
         let mut answers = Vec::new();
-        match serde_json::from_str(order.as_str())? {
+        let signed: wire::Signed = serde_json::from_str(order.as_str())?;
+        match serde_json::from_str(&signed.order)? {
             ToAgent::Check(order) => answers.push(ToCoordinator::Checked(Checked {
                 injection: order.injection,
                 node: name.to_owned(),
