@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
-use squall_experiments::inventory::{Facts, Inventory, Node};
+use squall_experiments::inventory::{Inventory, Node};
 use squall_experiments::run_event::{InjectionReport, InjectionState};
 use squall_experiments::run_state::Input;
 use squall_experiments::target::ProcessSelector;
@@ -14,6 +14,7 @@ use squall_experiments::wire::{OpenInjection, ToAgent, ToCoordinator};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use super::arrival::{Arrival, Attached, Late};
 use super::signer::Signer;
 use super::trail::Trail;
 
@@ -66,31 +67,6 @@ struct Link {
 struct Route {
     nodes: BTreeSet<String>,
     inbox: mpsc::Sender<Input>,
-}
-
-/// Said when no run listens: by what an injection came to its end after its run, or by what is open on a host that came back.
-#[derive(Debug)]
-pub enum Late {
-    Changed { node: String, injection: String, state: InjectionState },
-    Back { node: String, open: Vec<OpenInjection> },
-}
-
-/// The hub's side of a new connection.
-pub struct Attached {
-    pub number: u64,
-    pub frames: mpsc::Receiver<Utf8Bytes>,
-    /// Cancelled when a newer connection of the node took over, or when this one does not keep up.
-    pub close: CancellationToken,
-}
-
-/// `Hello` without its frame.
-pub struct Arrival {
-    pub node: String,
-    pub session: String,
-    pub labels: BTreeMap<String, String>,
-    pub zone: Option<String>,
-    pub facts: Facts,
-    pub open: Vec<OpenInjection>,
 }
 
 impl Hub {
@@ -407,6 +383,8 @@ fn changed(node: &str, injection: String, state: InjectionState, report: Injecti
 
 #[cfg(test)]
 mod tests {
+    use squall_experiments::inventory::Facts;
+
     use super::*;
     use squall_experiments::wire::Order;
 

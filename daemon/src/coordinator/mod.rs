@@ -5,6 +5,7 @@
 mod access;
 mod agent_socket;
 mod api;
+mod arrival;
 mod client_verifier;
 pub mod credentials;
 pub mod enrolment;
