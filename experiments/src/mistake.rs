@@ -40,3 +40,12 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
+
+/// Whatever of the author's a message repeats, nothing in it moves a terminal's cursor.
+pub fn harmless(text: String) -> String {
+    let moves = |c: char| c.is_control() && c != '\n';
+    if !text.contains(moves) {
+        return text;
+    }
+    text.chars().flat_map(|c| if moves(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}

@@ -1,7 +1,11 @@
 //! The coordinator as others meet it: over TLS on 127.0.0.1, with pretended agents that speak the wire.
 
+#[path = "../../../experiments/tests/injection/corpus.rs"]
+mod corpus;
+
 mod authentication;
 mod enrolment;
+mod injection;
 mod probes;
 mod restart;
 mod roles;

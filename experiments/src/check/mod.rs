@@ -166,8 +166,8 @@ pub fn condition(index: usize, step: &Step, names: &[Option<&str>]) -> Vec<Probl
         && !known().any(|name| name == condition.probe)
     {
         let hint = match crate::suggest::closest(&condition.probe, known()) {
-            Some(close) => format!("did you mean `{close}`?"),
-            None => format!("there are: {}", known().collect::<Vec<_>>().join(", ")),
+            Some(close) => format!("did you mean `{}`?", shown(close)),
+            None => format!("there are: {}", known().map(shown).collect::<Vec<_>>().join(", ")),
         };
         found.add("/when/probe", format!("there is no probe `{}`", shown(&condition.probe)), hint);
     }

@@ -21,6 +21,16 @@ pub(super) fn pick(found: &mut Found, below: &str, pick: &Pick) {
     }
 }
 
+/// As the kernel takes it (dev_valid_name of net/core/dev.c), and nothing that a program takes for an option or a wildcard.
+pub(super) fn interface(found: &mut Found, below: &str, name: &str) {
+    const LONGEST: usize = 15;
+    let odd = |c: char| c.is_control() || c.is_whitespace() || ['/', ':', '"', '*', '+'].contains(&c);
+    if name.is_empty() || name.len() > LONGEST || name.starts_with(['-', '.']) || name.contains(odd) {
+        let message = format!("`{}` cannot be an interface's name", shown(name));
+        found.add(below, message, "for example eth0; an interface has one name, without wildcards");
+    }
+}
+
 pub(super) fn processes(found: &mut Found, below: &str, selector: &ProcessSelector) {
     if selector.to_string().is_empty() {
         let hint = "at least one of name, command, user, pidFile, cgroup, unit, port";
@@ -36,6 +46,9 @@ pub(super) fn processes(found: &mut Found, below: &str, selector: &ProcessSelect
     ];
     for (field, _) in texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|text| text.trim().is_empty())) {
         found.add(&format!("{below}/{field}"), format!("`{field}` is empty"), "remove it, or fill it in");
+    }
+    if selector.cgroup.as_ref().is_some_and(|path| path.split('/').any(|part| part == "..")) {
+        found.add(&format!("{below}/cgroup"), "a cgroup's path leads downwards only", "leave out `..`");
     }
     if selector
         .command

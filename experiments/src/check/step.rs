@@ -1,6 +1,6 @@
 //! Steps: a fault or a wait, how long, on what, and what the fault itself has to say.
 
-use super::selectors::{nodes, pick, processes};
+use super::selectors::{self, nodes, pick, processes};
 use super::{Found, Problem, shown};
 use crate::experiment::Step;
 use crate::faults;
@@ -84,6 +84,9 @@ fn fault_step(found: &mut Found, step: &Step, fault: &str) {
     pick(found, "/on/pick", &step.on.pick);
     if let Some(selector) = &step.on.processes {
         processes(found, "/on/processes", selector);
+    }
+    if let Some(name) = &step.on.interface {
+        selectors::interface(found, "/on/interface", name);
     }
     match faults::find(fault) {
         Some(entry) => {

@@ -4,6 +4,7 @@
 //! `check` adds what no schema can say. Places come from the YAML parser's marks.
 
 mod document;
+mod texts;
 mod walk;
 
 use std::collections::HashSet;
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::check::{self, Problem};
 use crate::experiment::{Experiment, Metadata, Step};
-use crate::mistake::{Mistake, Mistakes};
+use crate::mistake::{Mistake, Mistakes, harmless};
 use crate::probe::Probe;
 use crate::schema;
 use document::{Flaw, Kind, Node, Place};
@@ -52,6 +53,7 @@ fn experiment(document: &Node, flaws: &mut Vec<Flaw>) -> Option<Experiment> {
         message: problem.message,
         hint: problem.hint,
     };
+    texts::check(document, &mut walk.flaws);
     let whole = walk.flaws.is_empty();
     if !whole {
         let problems = parts(document, &walk.flaws);
@@ -130,8 +132,8 @@ fn mistakes(file: &str, mut flaws: Vec<Flaw>) -> Mistakes {
         line: flaw.at.line,
         column: flaw.at.column,
         pointer: flaw.pointer,
-        message: flaw.message,
-        hint: flaw.hint,
+        message: harmless(flaw.message),
+        hint: harmless(flaw.hint),
     };
     Mistakes { file: file.to_owned(), mistakes: flaws.into_iter().map(mistake).collect() }
 }

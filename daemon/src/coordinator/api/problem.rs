@@ -6,6 +6,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use squall_experiments::api::{Problem, ProblemKind};
+use squall_experiments::mistake::harmless;
 
 use crate::coordinator::runs::NotStarted;
 
@@ -17,6 +18,7 @@ pub struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, kind: ProblemKind, reasons: Vec<String>) -> Self {
+        let reasons = reasons.into_iter().map(harmless).collect();
         ApiError { status, problem: Problem { kind, reasons } }
     }
     pub fn invalid(reasons: Vec<String>) -> Self {
