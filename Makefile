@@ -10,7 +10,7 @@ PACKAGES := build-essential pkg-config nftables iptables iproute2 iputils-ping h
 PROGRAMS := cc pkg-config nft iptables ip ping haproxy nginx iperf3 curl ps nsenter
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help demo test root soak bench fmt lint check deny setup clean
+.PHONY: help demo test root soak fuzz bench fmt lint check deny setup clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,13 @@ root: setup ## Only the suites with real faults (needs root)
 soak: ## A million whole worlds in simulated time, a million hostile orders (SEEDS=n, ORDERS=n: that many; SQUALL_SEED=n: that one)
 	@SEEDS='$(or $(SEEDS),1000000)' cargo test --release -p squall-experiments --test whole -- --nocapture in_any_whole_world
 	@SQUALL_ORDERS='$(or $(ORDERS),1000000)' cargo test --release -p squalld --test hostile_orders -- --nocapture no_order
+
+fuzz: ## The decoders under cargo-fuzz, a minute each, if it is installed (SECONDS_EACH=n)
+	@if ! command -v cargo-fuzz >/dev/null; then \
+		echo "cargo-fuzz is not installed: nothing was fuzzed (cargo install cargo-fuzz, and a nightly toolchain)."; \
+		echo "The same targets run over their corpus and seeded changes of it in cargo test -p squalld --test fuzz."; exit 0; fi; \
+	for target in journal wire experiment policy pattern; do \
+		cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(or $(SECONDS_EACH),60); done
 
 bench: setup ## The table of docs/benchmarks.md, measured here and now (release build; WRITE=1 writes the page)
 	@cargo build --quiet --release --workspace --bins

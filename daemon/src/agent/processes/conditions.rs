@@ -189,7 +189,7 @@ pub(super) fn units(pid: i32) -> impl Iterator<Item = String> {
 }
 
 /// `*` is any run of characters, `?` one; everything else means itself, over the whole text.
-pub(super) fn matches_pattern(pattern: &str, text: &str) -> bool {
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where to go on if what follows the last star turns out not to fit: linear in practice, no recursion.

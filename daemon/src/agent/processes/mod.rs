@@ -18,6 +18,7 @@ use squall_experiments::target::{Pick, ProcessSelector};
 use super::effects::{ProcessId, Refusal};
 use super::kernel::procfs::{self, Stat};
 use conditions::Condition;
+pub use conditions::matches_pattern;
 
 /// A process that matches, as a person would recognise it.
 #[derive(Debug, Clone, PartialEq, Eq)]

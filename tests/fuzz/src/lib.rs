@@ -1,0 +1,3 @@
+//! The targets of cargo-fuzz.
+
+pub mod targets;
