@@ -10,10 +10,10 @@ PACKAGES := build-essential pkg-config nftables iptables iproute2 iputils-ping h
 PROGRAMS := cc pkg-config nft iptables ip ping haproxy nginx iperf3 curl ps nsenter
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help demo test root soak fuzz bench fmt lint check deny setup clean
+.PHONY: help demo test root soak fuzz schemathesis bench fmt lint check deny setup clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: setup ## Five experiments against haproxy and three nginx on hosts of a lab; reports in reports/
 	@cargo build --quiet --workspace --bins
@@ -42,6 +42,10 @@ fuzz: ## The decoders under cargo-fuzz, a minute each, if it is installed (SECON
 		echo "The same targets run over their corpus and seeded changes of it in cargo test -p squalld --test fuzz."; exit 0; fi; \
 	for target in journal wire experiment policy pattern; do \
 		cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(or $(SECONDS_EACH),60); done
+
+schemathesis: ## The API fuzzed from its own OpenAPI document, in a throw-away venv (EXAMPLES=n, SECONDS_MOST=n)
+	@cargo build --quiet -p squalld
+	@bash tests/schemathesis.bash
 
 bench: setup ## The table of docs/benchmarks.md, measured here and now (release build; WRITE=1 writes the page)
 	@cargo build --quiet --release --workspace --bins

@@ -54,5 +54,28 @@ fn complete(paths: &OpenApi) -> Value {
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}
     });
     document["security"] = json!([{"token": []}]);
+    for operation in document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut()) {
+        for operation in operation.as_object_mut().into_iter().flat_map(|methods| methods.values_mut()) {
+            add_problems(operation);
+        }
+    }
     document
+}
+
+/// What every operation may answer before its handler is reached: the middleware around all of them.
+fn add_problems(operation: &mut Value) {
+    let mut problems = vec![("401", "No token of this coordinator"), ("403", "A role that may not")];
+    let takes = |field: &str| operation.get(field).is_some();
+    if takes("parameters") || takes("requestBody") {
+        problems.push(("400", "What was sent cannot be read"));
+    }
+    if takes("requestBody") {
+        problems.extend([("413", "Too large"), ("415", "Not JSON")]);
+    }
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    for (status, description) in problems {
+        let schema = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
+        let answer = json!({"description": description, "content": {"application/json": schema}});
+        responses.entry(status).or_insert(answer);
+    }
 }

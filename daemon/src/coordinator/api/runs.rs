@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse};
@@ -60,8 +61,9 @@ pub async fn show(
 pub async fn events(
     State(coordinator): State<Arc<Coordinator>>,
     Path(run): Path<String>,
-    Query(From { from }): Query<From>,
+    query: Result<Query<From>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
+    let Query(From { from }) = query?;
     let run = find(&coordinator, &run)?;
     let events = raw_events(&coordinator, &run, from).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], format!("[{}]", events.join(","))))

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
@@ -34,9 +35,10 @@ struct Follow {
 pub async fn stream(
     State(coordinator): State<Arc<Coordinator>>,
     Path(run): Path<String>,
-    Query(From { from }): Query<From>,
+    query: Result<Query<From>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
+    let Query(From { from }) = query?;
     let run = find(&coordinator, &run)?;
     let seen = match headers.get("last-event-id") {
         None => None,
