@@ -42,7 +42,12 @@ impl Undo {
         let here = intent.boot_id == boot_id;
         let of_a_process = |trace: &Trace| matches!(trace, Trace::Holder { .. } | Trace::Frozen { .. });
         let traces = intent.held.iter().flat_map(|held| held.all_traces());
-        Undo { left: traces.filter(|trace| here || !of_a_process(trace)).collect(), ..Undo::default() }
+        let left = traces.filter(|trace| here || !of_a_process(trace)).map(|trace| match trace {
+            // Device numbers of another boot mean nothing, either: the path is what is left.
+            Trace::File { path, .. } if !here => Trace::File { path, place: None },
+            other => other,
+        });
+        Undo { left: left.collect(), ..Undo::default() }
     }
 
     pub fn of_traces(traces: Vec<Trace>) -> Undo {

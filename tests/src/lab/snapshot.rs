@@ -31,8 +31,10 @@ impl Snapshot {
         let mut parts = BTreeMap::new();
         for question in QUESTIONS {
             let answer = host.run(question[0], &question[1..]);
-            // iptables-save stamps its output with the time.
+            // iptables-save stamps its output with the time, and says of each chain what passed.
             let lines = answer.stdout.lines().filter(|line| !line.starts_with('#'));
+            let lines =
+                lines.map(|line| if line.starts_with(':') { line.split(" [").next().unwrap_or(line) } else { line });
             parts.insert(question.join(" "), lines.collect::<Vec<_>>().join("\n"));
         }
         let proc = host.path("/proc");

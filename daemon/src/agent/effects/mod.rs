@@ -114,7 +114,12 @@ pub enum Trace {
     /// A target that must run again (state not `t`, TracerPid 0).
     Frozen { process: ProcessId },
     /// A file with a name (only where O_TMPFILE is not supported); removed only if it carries our marker attribute or magic.
-    File { path: PathBuf },
+    /// `place`: its directory by filesystem, so that it is found where a mount was moved to; None where that cannot be told.
+    File {
+        path: PathBuf,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<space::Place>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,7 +180,7 @@ pub fn remove(trace: &Trace) -> anyhow::Result<()> {
         Trace::NftTable { name } => packet_filter::remove(name),
         Trace::Netem { interface, handle } => packet_delay::remove_netem(*interface, *handle),
         Trace::Frozen { process } => freeze::remove(*process),
-        Trace::File { path } => space::remove(path),
+        Trace::File { path, place } => space::remove(path, place.as_ref()),
     }
 }
 
@@ -186,7 +191,7 @@ pub fn observe(trace: &Trace) -> Presence {
         Trace::NftTable { name } => packet_filter::observe(name),
         Trace::Netem { interface, handle } => packet_delay::observe_netem(*interface, *handle),
         Trace::Frozen { process } => freeze::observe(*process),
-        Trace::File { path } => space::observe(path),
+        Trace::File { path, place } => space::observe(path, place.as_ref()),
     }
 }
 

@@ -10,6 +10,7 @@
 //! * While held, the filesystem cannot be unmounted (EBUSY).
 
 mod file;
+mod place;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -30,6 +31,8 @@ use super::tether::{Outcome, Tether, Wake};
 use super::{Context, Hold, Prepared, Presence, Refusal, Trace};
 use crate::agent::kernel::procfs;
 use file::Held;
+use place::Now;
+pub use place::Place;
 
 /// Between two looks at the reserve and at the tether while it grows.
 const CHUNK: u64 = 256 << 20;
@@ -69,7 +72,7 @@ pub fn prepare(effect: &HoldSpace, context: &Context) -> Result<Prepared, Refusa
     let bytes = resolve(effect, &room)?;
     let fallback = directory.join(format!("{}{}", file::PREFIX, context.tag));
     Ok(Prepared {
-        traces: vec![Trace::File { path: fallback.clone() }],
+        traces: vec![Trace::File { path: fallback.clone(), place: place::of(&directory) }],
         hold: Hold::Space { directory, bytes, reserve: effect.reserve.0, fallback },
     })
 }
@@ -196,10 +199,15 @@ fn evidence(directory: &Path, asked: u64, held: &Held, before: Room, after: Room
 }
 
 /// The named file of a holder that died between making and unlinking it, only if it carries our mark.
-pub fn remove(path: &Path) -> anyhow::Result<()> {
-    match file::whose(path)? {
+pub fn remove(path: &Path, place: Option<&Place>) -> anyhow::Result<()> {
+    let path = match today(path, place) {
+        Ok(path) => path,
+        // Nothing that could be removed from here; `observe` says what that means.
+        Err(_) => return Ok(()),
+    };
+    match file::whose(&path)? {
         file::Whose::Nobodys => Ok(()),
-        file::Whose::Ours => match std::fs::remove_file(path) {
+        file::Whose::Ours => match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", path.display()))
             }
@@ -209,13 +217,39 @@ pub fn remove(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-pub fn observe(path: &Path) -> Presence {
-    match file::whose(path) {
+/// On the filesystem that was filled, wherever it is mounted now: an empty directory where it was is no proof.
+pub fn observe(path: &Path, place: Option<&Place>) -> Presence {
+    let path = match today(path, place) {
+        Ok(path) => path,
+        Err(presence) => return presence,
+    };
+    match file::whose(&path) {
         Ok(file::Whose::Nobodys) => Presence::Absent,
         Ok(file::Whose::Ours) => Presence::Present(format!("the file {}", path.display())),
         // A file of this name that somebody else made is none of our traces.
         Ok(file::Whose::Others) => Presence::Absent,
         Err(error) => Presence::Unknown(format!("{}: {error}", path.display())),
+    }
+}
+
+/// Where a file of that path is now, or what is to be said instead.
+fn today(path: &Path, place: Option<&Place>) -> Result<PathBuf, Presence> {
+    let (Some(place), Some(directory), Some(name)) = (place, path.parent(), path.file_name()) else {
+        return Ok(path.to_owned());
+    };
+    match place::now(place, directory) {
+        Ok(Now::At(directory)) => Ok(directory.join(name)),
+        Ok(Now::Unmounted) => Err(Presence::GoneWithTarget(format!(
+            "the filesystem {} of {} is not mounted any more",
+            place::named(place),
+            directory.display()
+        ))),
+        Ok(Now::Hidden) => Err(Presence::Unknown(format!(
+            "the filesystem {} of {} is mounted elsewhere, without that directory",
+            place::named(place),
+            directory.display()
+        ))),
+        Err(error) => Err(Presence::Unknown(format!("/proc/self/mountinfo: {error}"))),
     }
 }
 
