@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures_util::{SinkExt, StreamExt};
 use squall_experiments::effect::Effect;
 use squall_experiments::run_event::{InjectionReport, InjectionState};
-use squall_experiments::wire::{OpenInjection, Order, ToAgent, ToCoordinator};
+use squall_experiments::wire::{OpenInjection, Order, Signed, ToAgent, ToCoordinator};
 use squalld::coordinator::identity::Authority;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_tungstenite::tungstenite::Message;
@@ -34,6 +34,7 @@ impl Commander {
         let directory = tempfile::tempdir().expect("a directory for the authority");
         let authority = Authority::open(directory.path()).expect("an authority");
         let address = SocketAddr::new(at.ipv4(), PORT);
+        let signer = authority.order_signer();
         let tls = authority.server_config(&[at.ipv4().to_string()]).expect("a certificate for it");
         let listener = in_network_of(at, || std::net::TcpListener::bind(address)).expect("the port is free");
         let (orders, mut to_send) = unbounded_channel::<ToAgent>();
@@ -48,13 +49,17 @@ impl Commander {
                     let _ = stream.set_nodelay(true);
                     let Ok(stream) = acceptor.accept(stream).await else { continue };
                     let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+                    // Of the agent's `Hello`; orders are numbered within it.
+                    let (mut node, mut session, mut number) = (String::new(), String::new(), 0);
                     loop {
                         tokio::select! {
                             message = socket.next() => match message {
                                 Some(Ok(Message::Text(text))) => {
                                     let Ok(frame) = serde_json::from_str(&text) else { return };
-                                    if matches!(frame, ToCoordinator::Hello { .. }) {
-                                        let _ = socket.send(text_of(&ToAgent::Welcome { epoch: 1, lease_ms: 10_000 })).await;
+                                    if let ToCoordinator::Hello { node: name, session: one, .. } = &frame {
+                                        (node, session, number) = (name.clone(), one.clone(), 1);
+                                        let welcome = ToAgent::Welcome { epoch: 1, lease_ms: 10_000 };
+                                        let _ = socket.send(text_of(&signer.sign(&node, &session, 1, number, &welcome))).await;
                                     }
                                     if said.send(frame).is_err() {
                                         return;
@@ -64,7 +69,10 @@ impl Commander {
                                 _ => break,
                             },
                             order = to_send.recv() => match order {
-                                Some(order) => drop(socket.send(text_of(&order)).await),
+                                Some(order) => {
+                                    number += 1;
+                                    drop(socket.send(text_of(&signer.sign(&node, &session, 1, number, &order))).await);
+                                }
                                 None => return,
                             },
                         }
@@ -161,6 +169,6 @@ pub fn sweep(host: &Host) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn text_of(order: &ToAgent) -> Message {
-    Message::text(serde_json::to_string(order).expect("plain data"))
+fn text_of(signed: &Signed) -> Message {
+    Message::text(serde_json::to_string(signed).expect("plain data"))
 }
