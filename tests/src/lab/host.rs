@@ -198,6 +198,14 @@ impl Running {
         self.child.wait().ok().and_then(|status| status.code()).unwrap_or(-1)
     }
 
+    /// Waits until it has ended by itself, at most so long.
+    pub fn ends_within(&mut self, bound: std::time::Duration) {
+        let start = std::time::Instant::now();
+        while self.is_running() && start.elapsed() < bound {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
     }

@@ -17,7 +17,8 @@ use crate::agent::effects::tether::{Outcome, Tether, Wake};
 const PERIOD: Duration = Duration::from_millis(10);
 /// How long it burns before it is called active.
 const FIRST_LOOK: Duration = Duration::from_millis(6);
-/// A share of what was asked for that counts as bitten: the rest may be taken by others, who are the point of it all.
+/// A share of what was asked for, used or queued for, that counts as bitten: a host that is busy anyway gives the hog little,
+/// but a hog that stands in the queue takes from everyone else in it.
 const BITES: f64 = 0.25;
 
 pub(super) fn hold(workers: u32, load: Percent, tether: &mut Tether) -> anyhow::Result<Outcome> {
@@ -25,7 +26,8 @@ pub(super) fn hold(workers: u32, load: Percent, tether: &mut Tether) -> anyhow::
     thread::scope(|scope| {
         let (started, at_start) = (Instant::now(), cpu_used());
         let measure = |bites_if_little: Option<bool>| {
-            evidence(workers, load, started.elapsed(), cpu_used().saturating_sub(at_start), bites_if_little)
+            let used = cpu_used().saturating_sub(at_start);
+            evidence(workers, load, started.elapsed(), used, cpu_queued(), bites_if_little)
         };
         let result = (|| {
             for number in 0..workers {
@@ -70,22 +72,46 @@ fn cpu_used() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
+/// How long the living threads of this process stood in a run queue: the second number of /proc/PID/task/TID/schedstat, nanoseconds
+/// (Documentation/scheduler/sched-stats.rst). Zero where the kernel keeps no such account.
+fn cpu_queued() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let queued = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+    });
+    queued.sum()
+}
+
 /// `bites_if_little`: the judgement on less than [`BITES`] of what was asked.
-fn evidence(workers: u32, load: Percent, over: Duration, used: Duration, bites_if_little: Option<bool>) -> Evidence {
+fn evidence(
+    workers: u32,
+    load: Percent,
+    over: Duration,
+    used: Duration,
+    queued: Duration,
+    bites_if_little: Option<bool>,
+) -> Evidence {
     // More workers than processors cannot get more than all of them.
     let cpus = thread::available_parallelism().map_or(1, |count| count.get() as u32);
     let asked = over.mul_f64(load.fraction() * f64::from(workers.min(cpus)));
-    let share = used.as_secs_f64() / asked.as_secs_f64().max(1e-6);
+    let share = (used + queued).as_secs_f64() / asked.as_secs_f64().max(1e-6);
     let numbers = [
         ("asked_ms", milliseconds(asked)),
         ("used_ms", milliseconds(used)),
+        ("queued_ms", milliseconds(queued)),
         ("over_ms", milliseconds(over)),
         ("load_percent", used.as_secs_f64() / over.as_secs_f64().max(1e-6) * 100.0),
     ];
     Evidence {
         what: "processor time of the hog".to_owned(),
         before: format!("{workers} workers at {load} on {cpus} processors: {:.0} ms asked", milliseconds(asked)),
-        after: format!("{:.0} ms used in {:.0} ms", milliseconds(used), milliseconds(over)),
+        after: format!(
+            "{:.0} ms used in {:.0} ms, {:.0} ms more queued for",
+            milliseconds(used),
+            milliseconds(over),
+            milliseconds(queued)
+        ),
         bites: if share >= BITES { Some(true) } else { bites_if_little },
         numbers: numbers.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>(),
     }
