@@ -10,7 +10,7 @@ PACKAGES := build-essential pkg-config nftables iptables iproute2 iputils-ping h
 PROGRAMS := cc pkg-config nft iptables ip ping haproxy nginx iperf3 curl ps nsenter
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help demo test root soak fuzz schemathesis bench fmt lint check deny setup clean
+.PHONY: help demo test root soak fuzz schemathesis bench fmt lint check deny setup clean guest
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,10 @@ test: setup ## Everything: formatting, lints, unit tests, suites with real fault
 root: setup ## Only the suites with real faults (needs root)
 	@cargo build --quiet --workspace --bins
 	@cargo test --quiet -p squall-tests --no-fail-fast
+
+guest: setup ## The network suites on Debian's kernel under QEMU, where netem is (SKIPPED where QEMU cannot be had)
+	@cargo build --quiet --workspace --bins
+	@cargo run --quiet -p squall-tests --bin guest
 
 soak: ## A million whole worlds in simulated time, a million hostile orders (SEEDS=n, ORDERS=n: that many; SQUALL_SEED=n: that one)
 	@SEEDS='$(or $(SEEDS),1000000)' cargo test --release -p squall-experiments --test whole -- --nocapture in_any_whole_world
