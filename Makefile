@@ -15,7 +15,7 @@ MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: setup ## Five experiments against haproxy and three nginx on hosts of a lab; reports in reports/
+demo: setup ## Six experiments against haproxy and three nginx on hosts of a lab; reports in reports/
 	@cargo build --quiet --workspace --bins
 	@cargo run --quiet -p squall-tests --bin demo
 
