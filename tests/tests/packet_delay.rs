@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use squall_experiments::effect::{Direction, Distribution, Effect, Engine, Flow, PacketDelay, Protocol, Spare};
+use squall_experiments::effect::{Direction, Distribution, Effect, Flow, PacketDelay, Protocol, Spare};
 use squall_experiments::units::{Percent, Span};
 use squall_tests::holding::{Holding, resolved};
 use squall_tests::lab::snapshot::Snapshot;
@@ -10,6 +10,7 @@ use squall_tests::lab::wait_until;
 use squall_tests::pair::{Pair, ask, seen};
 use squall_tests::skip::{lab_is_possible, lab_keeps_time};
 use squall_tests::talk::Measured;
+use squall_tests::throughput::queue_delay;
 use squalld::agent::effects::Hold;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -23,19 +24,7 @@ fn delay(ms: u64) -> PacketDelay {
         spare: Spare::ALL.to_vec(),
         ..Flow::default()
     };
-    PacketDelay {
-        flow,
-        engine: Engine::PacketQueue,
-        latency: Span::from_millis(ms),
-        jitter: Span::default(),
-        correlation: Percent::ZERO,
-        distribution: Distribution::Uniform,
-        loss: Percent::ZERO,
-        duplicate: Percent::ZERO,
-        reorder: Percent::ZERO,
-        corrupt: Percent::ZERO,
-        seed: 7,
-    }
+    PacketDelay { flow, ..queue_delay(Direction::From, Duration::from_millis(ms)) }
 }
 
 fn hold(delay: PacketDelay) -> Hold {

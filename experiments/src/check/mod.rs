@@ -200,7 +200,7 @@ pub fn together(experiment: &Experiment) -> Vec<Problem> {
 }
 
 /// Of the method from the first step's start to the last one's end, if nothing is waited for.
-pub fn length(method: &[Step]) -> Span {
+fn length(method: &[Step]) -> Span {
     let (mut now, mut end) = (Duration::ZERO, Duration::ZERO);
     for step in method {
         let takes = step.wait.or(step.duration).unwrap_or_default().0;
