@@ -266,6 +266,12 @@ fn only_what_its_coordinator_signed_for_it_now_is_obeyed_and_a_halt_always() {
         assert!(world.disk_used() > before && world.open() == ["run/0.node1"], "{what}");
     }
     assert_eq!(world.log().matches("an order was refused").count(), 6, "{}", world.log());
+    // And each stands in the audit log, with its reason.
+    let audit = || std::fs::read_to_string(world.state_dir().join(squall_experiments::audit::file_name(1))).unwrap();
+    rig::eventually("refusals in the audit log", agent_rig::SOON, || {
+        audit().matches(r#""event":"order-refused""#).count() == 6
+    });
+    assert!(audit().contains("it was signed for the node node2"), "{}", audit());
 
     // A forged halt is no halt; one of an earlier epoch and connection is.
     let halt = ToAgent::Halt { run: None };

@@ -5,20 +5,21 @@ use std::path::Path;
 
 use squall_experiments::audit::{Head, What, agent_name};
 use squall_experiments::run_event::{InjectionReport, InjectionState};
-use squall_experiments::wire::{Order, ToAgent};
+use squall_experiments::wire::{Order, Signed, ToAgent};
 use tokio::sync::watch;
 
 use super::identity::Identity;
 use super::journal::record::Writer;
 use super::kernel::boottime;
 use super::policy::Policy;
-use crate::audit::{Audit, Manner};
+use crate::audit::{Audit, Manner, Seldom};
 
 pub struct Trail {
     log: Audit,
     node: String,
     own: String,
     coordinator: String,
+    refused: Seldom,
 }
 
 impl Trail {
@@ -29,7 +30,13 @@ impl Trail {
         let manner =
             Manner { mono_us: boottime::now_us, tells: |what| !matches!(what, What::Seen { .. }), durable: true };
         let log = Audit::open(state_dir, &own, manner)?;
-        let trail = Trail { log, node: identity.node.clone(), own, coordinator: identity.coordinator.clone() };
+        let trail = Trail {
+            log,
+            node: identity.node.clone(),
+            own,
+            coordinator: identity.coordinator.clone(),
+            refused: Seldom::default(),
+        };
         let version = env!("CARGO_PKG_VERSION").to_owned();
         trail.own(What::Started { version, boot_id: boot_id.to_owned(), pid: std::process::id() });
         trail.own(What::Policy { source: policy.source.clone(), sha256: policy.sha256.clone() });
@@ -61,6 +68,15 @@ impl Trail {
             _ => return,
         };
         self.log.post(&self.coordinator, what);
+    }
+
+    /// A frame that is no order for this agent. Whoever sent it: it came over the coordinator's connection.
+    pub fn refused(&self, frame: &Signed, why: &str) {
+        if let Some(unrecorded) = self.refused.admit(boottime::now_us()) {
+            let Signed { epoch, sequence, .. } = *frame;
+            let why = why.chars().take(300).collect();
+            self.log.post(&self.coordinator, What::OrderRefused { epoch, sequence, why, unrecorded });
+        }
     }
 
     pub fn state(&self, injection: &str, state: InjectionState, report: &InjectionReport) {

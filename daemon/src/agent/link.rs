@@ -143,8 +143,8 @@ impl Link {
                             let order = match orders.accept(&signed) {
                                 Ok(order) => order,
                                 Err(why) => {
-                                    let Signed { epoch, sequence, .. } = signed;
-                                    tracing::error!(epoch, sequence, "an order was refused: {why}");
+                                    tracing::error!(epoch = signed.epoch, sequence = signed.sequence, "an order was refused: {why}");
+                                    executor.audit.refused(&signed, &why.to_string());
                                     continue;
                                 }
                             };

@@ -4,6 +4,7 @@
 //! in groups and then writes the head file. Others are told only of what is on disk, so a power cut never looks like a cut log.
 
 mod files;
+mod seldom;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use files::Files;
+pub use seldom::Seldom;
 
 /// Records that come within this time share one `fdatasync`.
 const GROUP: Duration = Duration::from_millis(50);

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use squall_experiments::audit::{Enrolment, What};
 
 use super::access::{TokenHash, new_token};
+use super::deeds::{self, Deed};
 use super::identity::check_node_name;
 use super::permission::Role;
 use super::store::{self, Durability};
@@ -66,10 +68,22 @@ impl Credentials {
         let token = new_token();
         let expires_ms = expires.map(|after| expiry(after, clock::wall_ms())).transpose()?;
         let hash = TokenHash::of(&token).text();
+        let deed = What::UserAdded {
+            user: name.to_owned(),
+            role: role.name().to_owned(),
+            expires_ms: expires_ms.map(i64::unsigned_abs),
+            done_ms: clock::wall_ms(),
+        };
         let added = self.with(|connection| {
+            let transaction = connection.transaction()?;
             let sql =
                 "INSERT INTO user (name, role, hash, expires_ms) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO NOTHING";
-            Ok(connection.execute(sql, params![name, role.name(), hash, expires_ms])?)
+            let added = transaction.execute(sql, params![name, role.name(), hash, expires_ms])?;
+            if added > 0 {
+                deeds::note(&transaction, &deed)?;
+            }
+            transaction.commit()?;
+            Ok(added)
         })?;
         if added == 0 {
             bail!("there is a user `{name}` already: `squalld user remove {name}` first");
@@ -79,7 +93,16 @@ impl Credentials {
 
     /// False: there was none. Its token opens nothing from now on.
     pub fn remove_user(&self, name: &str) -> anyhow::Result<bool> {
-        self.with(|connection| Ok(connection.execute("DELETE FROM user WHERE name = ?1", [name])? > 0))
+        let deed = What::UserRemoved { user: name.to_owned(), done_ms: clock::wall_ms() };
+        self.with(|connection| {
+            let transaction = connection.transaction()?;
+            let removed = transaction.execute("DELETE FROM user WHERE name = ?1", [name])? > 0;
+            if removed {
+                deeds::note(&transaction, &deed)?;
+            }
+            transaction.commit()?;
+            Ok(removed)
+        })
     }
 
     /// By name.
@@ -111,11 +134,14 @@ impl Credentials {
         let token = new_token();
         let (now, hash) = (clock::wall_ms(), TokenHash::of(&token).text());
         let expires_ms = expiry(expires, now)?;
+        let deed = What::TokenMade { node: node.to_owned(), expires_ms: expires_ms.unsigned_abs(), done_ms: now };
         self.with(|connection| {
-            connection.execute("DELETE FROM enrolment WHERE expires_ms <= ?1", [i64::try_from(now)?])?;
+            let transaction = connection.transaction()?;
+            transaction.execute("DELETE FROM enrolment WHERE expires_ms <= ?1", [i64::try_from(now)?])?;
             let sql = "INSERT INTO enrolment (hash, node, expires_ms) VALUES (?1, ?2, ?3)";
-            connection.execute(sql, params![hash, node, expires_ms])?;
-            Ok(())
+            transaction.execute(sql, params![hash, node, expires_ms])?;
+            deeds::note(&transaction, &deed)?;
+            Ok(transaction.commit()?)
         })?;
         Ok(token)
     }
@@ -148,10 +174,28 @@ impl Credentials {
             transaction.execute("DELETE FROM enrolment WHERE node = ?1", [node])?;
             let sql = "INSERT INTO revoked (node, generation) VALUES (?1, 1) ON CONFLICT (node) \
                        DO UPDATE SET generation = generation + 1 RETURNING generation";
-            let generation: i64 = transaction.query_row(sql, [node], |row| row.get(0))?;
+            let generation = transaction.query_row(sql, [node], |row| row.get::<_, i64>(0))?.unsigned_abs();
+            let deed = What::Revoked { node: node.to_owned(), generation, done_ms: clock::wall_ms() };
+            deeds::note(&transaction, &deed)?;
             transaction.commit()?;
-            Ok(generation.unsigned_abs())
+            Ok(generation)
         })
+    }
+
+    /// `squalld enroll` made this certificate (PEM).
+    pub fn note_enrolled(&self, node: &str, generation: u64, certificate: &str) -> anyhow::Result<()> {
+        let deed = deeds::enrolled(node, generation, Enrolment::Command, certificate);
+        self.with(|connection| deeds::note(connection, &deed))
+    }
+
+    /// Oldest first: who did what that no audit log has yet.
+    pub fn deeds(&self) -> anyhow::Result<Vec<Deed>> {
+        self.with(|connection| deeds::all(connection))
+    }
+
+    /// These are in the audit log.
+    pub fn forget_deeds(&self, up_to: i64) -> anyhow::Result<()> {
+        self.with(|connection| deeds::forget(connection, up_to))
     }
 
     /// How often the node was revoked.

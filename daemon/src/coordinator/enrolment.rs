@@ -12,6 +12,7 @@ use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use rcgen::{CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, PublicKeyData};
 use rustls::pki_types::{CertificateDer, UnixTime};
+use squall_experiments::audit::{Enrolment, agent_name};
 use squall_experiments::wire::{Certified, CertifyMe};
 use tokio::sync::watch;
 
@@ -19,6 +20,7 @@ use super::Coordinator;
 use super::api::auth::bearer;
 use super::api::problem::{ApiError, Body};
 use super::credentials::Credentials;
+use super::deeds;
 use super::identity::{self, Authority, check_node_name};
 use super::listener::Peer;
 use super::store::Store;
@@ -149,7 +151,7 @@ pub(super) async fn enrol(
     let token = bearer(&headers).ok_or_else(used)?;
     let (node, generation) = coordinator.credentials.take_enrolment(token)?.ok_or_else(used)?;
     tracing::info!(node, generation, "enrolled");
-    certified(&coordinator, &node, generation, &asked.csr)
+    certified(&coordinator, &node, generation, Enrolment::Token, &asked.csr)
 }
 
 /// `POST /v1/renew`, over a connection with the certificate that is to be renewed.
@@ -164,14 +166,21 @@ pub(super) async fn renew(
         return Err(ApiError::unauthenticated("this node's certificate is revoked: it needs a new enrolment token"));
     }
     tracing::info!(node = node.name, expired = node.expired, "certificate renewed");
-    certified(&coordinator, &node.name, node.generation, &asked.csr)
+    certified(&coordinator, &node.name, node.generation, Enrolment::Renewal, &asked.csr)
 }
 
-fn certified(coordinator: &Coordinator, node: &str, generation: u64, csr: &str) -> Result<Json<Certified>, ApiError> {
+fn certified(
+    coordinator: &Coordinator,
+    node: &str,
+    generation: u64,
+    way: Enrolment,
+    csr: &str,
+) -> Result<Json<Certified>, ApiError> {
     let certificate = coordinator
         .authority
         .certify(node, generation, csr, coordinator.certificate_life)
         .map_err(|error| ApiError::invalid(vec![format!("{error:#}")]))?;
+    coordinator.hub.record(&agent_name(node), deeds::enrolled(node, generation, way, &certificate));
     Ok(Json(Certified { certificate, ca: coordinator.authority.trust() }))
 }
 

@@ -190,8 +190,11 @@ pub fn enroll(data_dir: &Path, node: &str, out: &Path) -> anyhow::Result<[PathBu
     if !data_dir.join("ca.key").exists() {
         bail!("{} has no certificate authority: start `squalld coordinator --data-dir` there once", data_dir.display());
     }
-    let generation = Credentials::of(data_dir).generation(node)?;
-    write_node(out, &Authority::open(data_dir)?.enroll_again(node, generation)?)
+    let credentials = Credentials::of(data_dir);
+    let generation = credentials.generation(node)?;
+    let identity = Authority::open(data_dir)?.enroll_again(node, generation)?;
+    credentials.note_enrolled(node, generation, &identity.certificate)?;
+    write_node(out, &identity)
 }
 
 /// Writes `ca.pem`, `node.pem` and `node.key` (0600) into a directory, made if missing.

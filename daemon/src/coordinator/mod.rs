@@ -8,6 +8,7 @@ mod api;
 mod arrival;
 mod client_verifier;
 pub mod credentials;
+mod deeds;
 pub mod enrolment;
 mod hub;
 pub mod identity;
@@ -115,6 +116,7 @@ pub struct Running {
     serving_local: Option<JoinHandle<()>>,
     listening_late: JoinHandle<()>,
     watching: JoinHandle<()>,
+    recording: JoinHandle<()>,
     /// Held: a second coordinator on the same directory would count the same epochs.
     _lock: std::fs::File,
 }
@@ -173,6 +175,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         revocations,
         certificate_life: config.certificate_life,
     });
+    let recording = tokio::spawn(deeds::watch(coordinator.clone()));
     let stop = CancellationToken::new();
     let app = api::router(coordinator.clone());
     let door = door(&config)?;
@@ -191,6 +194,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         serving_local,
         listening_late,
         watching,
+        recording,
         _lock: lock,
     })
 }
@@ -229,6 +233,7 @@ impl Running {
         self.coordinator.runs.stop(by, self.coordinator.hub.lease * 2).await;
         let dirty = self.coordinator.runs.dirty();
         self.coordinator.hub.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+        deeds::record(&self.coordinator);
         self.coordinator.hub.record_own(What::Stopped);
         self.stop.cancel();
         let _ = self.serving.await;
@@ -237,6 +242,7 @@ impl Running {
         }
         self.listening_late.abort();
         self.watching.abort();
+        self.recording.abort();
         close_audit(&self.coordinator);
         dirty
     }
@@ -250,6 +256,7 @@ impl Running {
         }
         self.listening_late.abort();
         self.watching.abort();
+        self.recording.abort();
         close_audit(&self.coordinator);
     }
 }

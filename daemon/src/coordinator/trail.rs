@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use squall_experiments::audit::{Head, What, agent_name, coordinator_name, sha256};
+use squall_experiments::mistake::harmless;
 use squall_experiments::plan::Plan;
 use squall_experiments::run_event::{InjectionReport, InjectionState};
 use squall_experiments::wire::{Order, ToAgent};
@@ -13,30 +14,47 @@ use tokio::sync::watch;
 
 use super::hub::Hub;
 use super::identity::Authority;
-use crate::audit::{Audit, Manner};
+use crate::audit::{Audit, Manner, Seldom};
 use crate::clock::{Instant, micros_since};
 
 pub struct Trail {
     log: Audit,
     own: String,
+    /// Refusals of those who did not say who they are, and of those who did: the ones cannot crowd out the others.
+    refused: [Seldom; 2],
+}
+
+/// Since the first call, on a clock that does not jump.
+fn mono_us() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    micros_since(*START.get_or_init(Instant::now))
 }
 
 /// # Errors
 /// The log cannot be written.
 pub fn open(data_dir: &Path, authority: &Authority, durable: bool) -> anyhow::Result<Trail> {
-    static START: OnceLock<Instant> = OnceLock::new();
     let own = coordinator_name(&CertificateDer::from_pem_slice(authority.pem().as_bytes())?);
     let manner = Manner {
-        mono_us: || micros_since(*START.get_or_init(Instant::now)),
-        // To all agents: not more often than runs end. A node that is ordered to do something hears it with the order.
-        tells: |what| matches!(what, What::Finished { .. }),
+        mono_us,
+        // To all agents: not more often than runs end and people decide. A node that is ordered to do something hears it with the order.
+        tells: |what| {
+            matches!(
+                what,
+                What::Finished { .. }
+                    | What::Lever { .. }
+                    | What::UserAdded { .. }
+                    | What::UserRemoved { .. }
+                    | What::TokenMade { .. }
+                    | What::Revoked { .. }
+            )
+        },
         durable,
     };
     let log = Audit::open(data_dir, &own, manner)?;
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     log.post(&own, What::Started { version, boot_id, pid: std::process::id() });
-    Ok(Trail { log, own })
+    Ok(Trail { log, own, refused: Default::default() })
 }
 
 impl Trail {
@@ -82,6 +100,23 @@ impl Hub {
     pub fn record(&self, who: &str, what: What) {
         if let Some(trail) = &self.trail {
             trail.log.post(who, what);
+        }
+    }
+
+    /// The kernel has it when this returns, if the disk takes it at all: for what is removed from elsewhere afterwards.
+    pub fn record_now(&self, who: &str, what: What) {
+        if let Some(trail) = &self.trail {
+            let _ = trail.log.append(who, what);
+        }
+    }
+
+    /// A call that was answered with an error. `known`: `who` is certain.
+    pub fn record_refused(&self, who: &str, known: bool, request: &str, status: u16, reasons: &[String]) {
+        let Some(trail) = &self.trail else { return };
+        if let Some(unrecorded) = trail.refused[usize::from(known)].admit(mono_us()) {
+            let short = |text: &str| harmless(text.chars().take(300).collect());
+            let (request, reasons) = (short(request), reasons.iter().take(8).map(|reason| short(reason)).collect());
+            trail.log.post(who, What::RequestRefused { request, status, reasons, unrecorded });
         }
     }
 

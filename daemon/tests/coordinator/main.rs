@@ -3,6 +3,7 @@
 #[path = "../../../experiments/tests/injection/corpus.rs"]
 mod corpus;
 
+mod audit;
 mod authentication;
 mod enrolment;
 mod injection;

@@ -163,6 +163,66 @@ pub enum What {
     Cleared {
         run: String,
     },
+    /// The safety lever was moved.
+    Lever {
+        engaged: bool,
+    },
+    /// On the agent: a frame that was no order for it, or not any more. `unrecorded`: so many more since the last such record.
+    OrderRefused {
+        epoch: u64,
+        sequence: u64,
+        why: String,
+        unrecorded: u64,
+    },
+    /// On the coordinator: a call that was answered with this status. `unrecorded` as above.
+    RequestRefused {
+        request: String,
+        status: u16,
+        reasons: Vec<String>,
+        unrecorded: u64,
+    },
+    /// Of a user and of all that follow, `done_ms` is when it was done: a command may find no coordinator that writes it down.
+    UserAdded {
+        user: String,
+        role: String,
+        expires_ms: Option<u64>,
+        done_ms: u64,
+    },
+    UserRemoved {
+        user: String,
+        done_ms: u64,
+    },
+    /// A token with which this node may enrol once.
+    TokenMade {
+        node: String,
+        expires_ms: u64,
+        done_ms: u64,
+    },
+    /// The node has a new certificate, of which this is the SHA-256.
+    Enrolled {
+        node: String,
+        generation: u64,
+        way: Enrolment,
+        certificate: String,
+        done_ms: u64,
+    },
+    /// Certificates of a lower generation are void.
+    Revoked {
+        node: String,
+        generation: u64,
+        done_ms: u64,
+    },
+}
+
+/// By what a node got a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enrolment {
+    Token,
+    /// The certificate before it.
+    Renewal,
+    /// `squalld enroll`: made on the coordinator, key and all.
+    Command,
 }
 
 /// When a record was made.

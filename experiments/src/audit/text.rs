@@ -47,19 +47,54 @@ impl fmt::Display for What {
             What::Refused { run, reasons } => write!(f, "run {run} refused: {}", reasons.join("; ")),
             What::Finished { run, verdict, why } => write!(f, "run {run} finished: {}, {why}", word(verdict)),
             What::Cleared { run } => write!(f, "run {run} cleared by hand"),
+            What::Lever { engaged: true } => f.write_str("safety lever engaged"),
+            What::Lever { engaged: false } => f.write_str("safety lever released"),
+            What::OrderRefused { epoch, sequence, why, unrecorded } => {
+                write!(f, "frame {sequence} of epoch {epoch} refused: {why}{}", more(*unrecorded))
+            }
+            What::RequestRefused { request, status, reasons, unrecorded } => {
+                write!(f, "{request} refused ({status}): {}{}", reasons.join("; "), more(*unrecorded))
+            }
+            What::UserAdded { user, role, expires_ms, done_ms } => {
+                let until = expires_ms.map_or_else(|| "for ever".to_owned(), |ms| format!("until {}", wall(ms)));
+                write!(f, "user {user} added as {role}, {until}, at {}", wall(*done_ms))
+            }
+            What::UserRemoved { user, done_ms } => write!(f, "user {user} removed at {}", wall(*done_ms)),
+            What::TokenMade { node, expires_ms, done_ms } => {
+                write!(f, "enrolment token for {node} made at {}, good until {}", wall(*done_ms), wall(*expires_ms))
+            }
+            What::Enrolled { node, generation, way, certificate, done_ms } => write!(
+                f,
+                "{node} got a certificate of generation {generation} by {} at {}, sha256 {certificate}",
+                word(way),
+                wall(*done_ms)
+            ),
+            What::Revoked { node, generation, done_ms } => {
+                write!(f, "{node} revoked at {}: certificates before generation {generation} are void", wall(*done_ms))
+            }
         }
     }
 }
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wall = i64::try_from(self.wall_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        let wall = wall.map_or_else(|| self.wall_ms.to_string(), |wall| format!("{wall:.3}"));
-        write!(f, "{:>6}  {wall}  {}  ", self.seq, self.who)?;
+        write!(f, "{:>6}  {}  {}  ", self.seq, wall(self.wall_ms), self.who)?;
         match &self.what {
             Some(what) => write!(f, "{what}"),
             None => write!(f, "{}", self.raw),
         }
+    }
+}
+
+fn wall(ms: u64) -> String {
+    let wall = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    wall.map_or_else(|| ms.to_string(), |wall| format!("{wall:.3}"))
+}
+
+fn more(unrecorded: u64) -> String {
+    match unrecorded {
+        0 => String::new(),
+        many => format!(" (and {many} more before this one)"),
     }
 }
 

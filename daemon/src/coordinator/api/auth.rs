@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use squall_experiments::audit::agent_name;
 
-use super::problem::ApiError;
+use super::problem::{ApiError, Reasons};
 use crate::coordinator::Coordinator;
 use crate::coordinator::enrolment;
 use crate::coordinator::listener::{Origin, Peer};
@@ -47,7 +48,33 @@ impl Caller {
     }
 }
 
-pub async fn require_caller(State(coordinator): State<Arc<Coordinator>>, mut request: Request, next: Next) -> Response {
+/// Refusals are recorded: of who may not call, of what the role may not, and of what the coordinator will not do.
+pub async fn require_caller(State(coordinator): State<Arc<Coordinator>>, request: Request, next: Next) -> Response {
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    let peer = request.extensions().get::<Peer>().cloned();
+    let headers = request.headers().clone();
+    let mut caller = None;
+    let response = judge(&coordinator, request, next, &mut caller).await;
+    if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY)
+    {
+        let who = match (&caller, peer) {
+            (Some(caller), _) => caller.by(&headers),
+            (None, Some(Peer { node: Some(node), .. })) => agent_name(&node.name),
+            (None, Some(peer)) => format!("somebody at {}", peer.origin.place()),
+            (None, None) => "somebody".to_owned(),
+        };
+        let reasons = response.extensions().get::<Reasons>().map(|reasons| reasons.0.clone()).unwrap_or_default();
+        coordinator.hub.record_refused(&who, caller.is_some(), &asked, response.status().as_u16(), &reasons);
+    }
+    response
+}
+
+async fn judge(
+    coordinator: &Arc<Coordinator>,
+    mut request: Request,
+    next: Next,
+    known: &mut Option<Caller>,
+) -> Response {
     if request.uri().path() == AGENT_PATH {
         return next.run(request).await;
     }
@@ -65,10 +92,11 @@ pub async fn require_caller(State(coordinator): State<Arc<Coordinator>>, mut req
             false => ApiError::unauthenticated("a renewal shows the certificate that it renews").into_response(),
         };
     }
-    let caller = match authenticate(&coordinator, &request) {
+    let caller = match authenticate(coordinator, &request) {
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
+    *known = Some(caller.clone());
     // No route: what is not there is told to everyone who may call at all. A wrong method matches a route, and nobody may.
     if let Some(route) = request.extensions().get::<MatchedPath>()
         && !permission::may(caller.role, request.method(), route.as_str())

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use squall_experiments::api::Lever;
+use squall_experiments::audit::What;
 
 use super::auth::Caller;
 use super::problem::ApiError;
@@ -24,7 +25,9 @@ pub async fn engage(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Json<Lever>, ApiError> {
-    Ok(Json(coordinator.lever.engage(&caller.by(&headers)).await?))
+    let by = caller.by(&headers);
+    coordinator.hub.record(&by, What::Lever { engaged: true });
+    Ok(Json(coordinator.lever.engage(&by).await?))
 }
 
 /// Runs are admitted again. Operators and admins only.
@@ -35,5 +38,7 @@ pub async fn release(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Json<Lever>, ApiError> {
-    Ok(Json(coordinator.lever.release(&caller.by(&headers)).await?))
+    let by = caller.by(&headers);
+    coordinator.hub.record(&by, What::Lever { engaged: false });
+    Ok(Json(coordinator.lever.release(&by).await?))
 }

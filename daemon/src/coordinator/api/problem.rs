@@ -46,9 +46,15 @@ impl ApiError {
     }
 }
 
+/// What an error says, for the audit log: an extension of its response.
+#[derive(Clone)]
+pub struct Reasons(pub Vec<String>);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let reasons = Reasons(self.problem.reasons.clone());
         let mut response = (self.status, Json(self.problem)).into_response();
+        response.extensions_mut().insert(reasons);
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }

@@ -9,7 +9,7 @@ use super::Durability;
 
 /// `PRAGMA application_id` of our files ("squl"), so that a foreign database is not written to.
 const APPLICATION_ID: i64 = 0x7371_756c;
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -40,6 +40,10 @@ CREATE TABLE enrolment (hash TEXT PRIMARY KEY, node TEXT NOT NULL, expires_ms IN
 CREATE TABLE revoked (node TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
+/// Came with format 3: what commands did, until a coordinator has written it into its audit log.
+const DEED_TABLE: &str =
+    "CREATE TABLE deed (id INTEGER PRIMARY KEY AUTOINCREMENT, who TEXT NOT NULL, json TEXT NOT NULL);";
+
 pub const SELECT_RUN: &str = "SELECT id, name, by, submitted_wall_ms, duration_us, verdict, why, seed FROM run";
 
 /// Makes the tables, or checks that they are ours.
@@ -58,15 +62,16 @@ pub fn prepare(connection: &Connection, durability: Durability) -> anyhow::Resul
         (0, 0, 0) => {
             let ephemeral = i64::from(durability == Durability::Ephemeral);
             connection.execute_batch(&format!(
-                "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {IDENTITY_TABLES}
+                "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {IDENTITY_TABLES} {DEED_TABLE}
                  INSERT INTO meta VALUES ('ephemeral', {ephemeral}); COMMIT;"
             ))?;
             Ok(())
         }
         (APPLICATION_ID, FORMAT, _) => Ok(()),
-        (APPLICATION_ID, 1, _) => {
+        (APPLICATION_ID, 1 | 2, _) => {
+            let identity = if format == 1 { IDENTITY_TABLES } else { "" };
             connection.execute_batch(&format!(
-                "BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {IDENTITY_TABLES} COMMIT;"
+                "BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {identity} {DEED_TABLE} COMMIT;"
             ))?;
             Ok(())
         }
