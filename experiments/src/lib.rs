@@ -26,6 +26,7 @@ pub mod probe;
 pub mod report;
 pub mod run_event;
 pub mod run_state;
+pub mod schedule;
 pub mod schema;
 mod schema_words;
 pub mod select;

@@ -1,12 +1,14 @@
-//! The JSON Schema of an experiment, generated from the Rust types and the registry of faults. The parser checks files against this
-//! very document, so what an editor accepts is what Squall accepts.
+//! The JSON Schemas of what people write, generated from the Rust types and the registry of faults. The parser checks files against
+//! these very documents, so what an editor accepts is what Squall accepts.
 
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
 use crate::experiment::Experiment;
 use crate::faults;
+use crate::schedule::Schedule;
 
 /// Draft 2020-12; `with` depends on `fault`.
 pub fn experiment() -> Value {
@@ -14,12 +16,18 @@ pub fn experiment() -> Value {
 }
 
 pub(crate) fn shared() -> &'static Value {
-    static SCHEMA: LazyLock<Value> = LazyLock::new(build);
+    static SCHEMA: LazyLock<Value> = LazyLock::new(build::<Experiment>);
     &SCHEMA
 }
 
-fn build() -> Value {
-    let mut root = schemars::schema_for!(Experiment).to_value();
+/// Of `kind: Schedule`.
+pub fn schedule() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(build::<Schedule>);
+    &SCHEMA
+}
+
+fn build<T: JsonSchema>() -> Value {
+    let mut root = schemars::schema_for!(T).to_value();
     let mut definitions = take(&mut root, "$defs");
     let mut branches = Vec::new();
     for entry in faults::ALL {
@@ -48,6 +56,9 @@ fn build() -> Value {
     }
     if let Some(probe) = definitions.get_mut("Probe") {
         probe["oneOf"] = exactly_one(&["http", "tcp", "process", "command", "prometheus"]);
+    }
+    if let Some(what) = definitions.get_mut("What") {
+        what["oneOf"] = exactly_one(&["catalogue", "experiment", "file"]);
     }
     root["$defs"] = Value::Object(definitions);
     bound_integers(&mut root);

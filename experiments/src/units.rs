@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::schedule;
+
 /// A length of time, written `250ms`, `2m`, `1h30m`, `1.5s`; microseconds are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(pub Duration);
@@ -238,6 +240,10 @@ pub fn check_format(format: &str, text: &str) -> Option<Result<(), String>> {
         "bound-number" => text.parse::<crate::probe::Bound<crate::probe::Number>>().map(drop),
         "n-of-m" => text.parse::<crate::probe::NOfM>().map(drop),
         "cidr" => parse_cidr(text).map(drop),
+        "cron" => text.parse::<schedule::Cron>().map(drop),
+        "time-zone" => text.parse::<schedule::ZoneName>().map(drop),
+        "time-of-day" => text.parse::<schedule::TimeOfDay>().map(drop),
+        "day" => text.parse::<schedule::Date>().map(drop),
         _ => return None,
     })
 }
@@ -254,6 +260,10 @@ pub fn format_means(format: &str) -> Option<&'static str> {
         "bound-number" => "a comparison with a number like >= 2",
         "n-of-m" => "N of M like 2 of 3",
         "cidr" => "an address or network like 10.0.0.5 or 10.0.0.0/24",
+        "cron" => "a pattern of five fields like 30 2 * * mon-fri",
+        "time-zone" => "a time zone like Europe/Berlin",
+        "time-of-day" => "a time of the day like 09:00",
+        "day" => "a day like 2026-12-24",
         _ => return None,
     })
 }

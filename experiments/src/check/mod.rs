@@ -2,6 +2,7 @@
 //! planning runs them again on what it is given.
 
 mod probe;
+mod schedule;
 mod selectors;
 mod step;
 
@@ -13,6 +14,7 @@ use crate::experiment::{Experiment, Metadata, Step};
 use crate::units::{Percent, Span};
 
 pub use probe::probe;
+pub use schedule::schedule;
 pub use step::step;
 
 /// A mistake and its place as a JSON pointer into the experiment.

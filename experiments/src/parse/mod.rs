@@ -1,4 +1,4 @@
-//! Text → experiment, or every mistake in it.
+//! Text → experiment (or schedule), or every mistake in it.
 //!
 //! The rules come from one source, the Rust types: schemars makes the schema from them, `walk` compares the document with it, and
 //! `check` adds what no schema can say. Places come from the YAML parser's marks.
@@ -10,11 +10,13 @@ mod walk;
 use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::check::{self, Problem};
 use crate::experiment::{Experiment, Metadata, Step};
 use crate::mistake::{Mistake, Mistakes, harmless};
 use crate::probe::Probe;
+use crate::schedule::Schedule;
 use crate::schema;
 use document::{Flaw, Kind, Node, Place};
 
@@ -26,6 +28,54 @@ pub fn parse(file: &str, text: &str) -> Result<Experiment, Mistakes> {
         Some(experiment) if flaws.is_empty() => Ok(experiment),
         _ => Err(mistakes(file, flaws)),
     }
+}
+
+/// A `kind: Schedule`, as [`parse`] does it.
+pub fn schedule(file: &str, text: &str) -> Result<Schedule, Mistakes> {
+    whole(file, text, schema::schedule(), check::schedule)
+}
+
+/// Which `kind` a text says it is; empty if it does not say.
+pub fn kind(text: &str) -> String {
+    match document::read(text).0.as_ref().and_then(|document| document.get("kind")).map(|kind| &kind.kind) {
+        Some(Kind::Text(kind)) => kind.clone(),
+        _ => String::new(),
+    }
+}
+
+/// A document whose parts are only checked together.
+fn whole<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    schema: &Value,
+    check: impl Fn(&T) -> Vec<Problem>,
+) -> Result<T, Mistakes> {
+    let (document, mut flaws) = document::read(text);
+    let Some(document) = document else { return Err(mistakes(file, flaws)) };
+    let mut walk = walk::Walk::new(schema);
+    walk.visit(schema, &document, "");
+    texts::check(&document, &mut walk.flaws);
+    flaws.append(&mut walk.flaws);
+    if !flaws.is_empty() {
+        return Err(mistakes(file, flaws));
+    }
+    match serde_json::from_value::<T>(document.to_json()) {
+        Ok(value) => {
+            flaws.extend(check(&value).into_iter().map(|problem| placed(&document, problem)));
+            if flaws.is_empty() { Ok(value) } else { Err(mistakes(file, flaws)) }
+        }
+        Err(error) => Err(mistakes(file, vec![differs(&document, &error)])),
+    }
+}
+
+fn placed(document: &Node, problem: Problem) -> Flaw {
+    let at = document.place(&problem.pointer);
+    Flaw { at, pointer: problem.pointer, message: problem.message, hint: problem.hint }
+}
+
+/// The schema comes from the types, so this is a difference between schemars and serde; say what serde says.
+fn differs(document: &Node, error: &serde_json::Error) -> Flaw {
+    Flaw { at: document.at, pointer: String::new(), message: error.to_string(), hint: String::new() }
 }
 
 /// As [`parse`], from what a file holds: a byte that is not UTF-8 is a mistake with its place.
@@ -47,12 +97,7 @@ pub fn parse_bytes(file: &str, bytes: &[u8]) -> Result<Experiment, Mistakes> {
 fn experiment(document: &Node, flaws: &mut Vec<Flaw>) -> Option<Experiment> {
     let mut walk = walk::Walk::new(schema::shared());
     walk.visit(schema::shared(), document, "");
-    let place = |problem: Problem| Flaw {
-        at: document.place(&problem.pointer),
-        pointer: problem.pointer,
-        message: problem.message,
-        hint: problem.hint,
-    };
+    let place = |problem: Problem| placed(document, problem);
     texts::check(document, &mut walk.flaws);
     let whole = walk.flaws.is_empty();
     if !whole {
@@ -66,10 +111,8 @@ fn experiment(document: &Node, flaws: &mut Vec<Flaw>) -> Option<Experiment> {
             flaws.extend(check::experiment(&experiment).into_iter().map(place));
             Some(experiment)
         }
-        // The schema comes from the types, so this is a difference between schemars and serde; say what serde says.
         Err(error) => {
-            let (message, hint) = (error.to_string(), String::new());
-            flaws.push(Flaw { at: document.at, pointer: String::new(), message, hint });
+            flaws.push(differs(document, &error));
             None
         }
     }
