@@ -25,6 +25,8 @@ enum Role {
     User(user_args::UserArgs),
     /// Make a single-use token with which a node's agent gets its certificate.
     Token(node_args::TokenArgs),
+    /// Print the public key of a coordinator's orders, for nodes whose certificates are of another authority.
+    OrderKey(coordinator_role::OrderKeyArgs),
     /// Void a node's certificates: its faults are halted, and it is let in no more without a new token.
     Revoke(node_args::RevokeArgs),
     /// Coordinator and agent in one process, for a first try.
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Role::Enroll(args) => done(coordinator_role::enroll(&args)),
         Role::User(args) => done(user_args::user(&args)),
         Role::Token(args) => done(node_args::token(&args)),
+        Role::OrderKey(args) => done(coordinator_role::order_key(&args)),
         Role::Revoke(args) => done(node_args::revoke(&args)),
         Role::Dev(args) => dev(args, known_faults()).unwrap_or_else(|error| done(Err(error))),
         Role::Agent(args) => done(agent_role::agent(args, known_faults())),

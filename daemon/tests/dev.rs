@@ -124,6 +124,8 @@ fn what_hinders_a_start_is_said_and_the_exit_code_is_not_zero() {
         (vec!["token", "--data-dir", path, "a/b"], "cannot be a node's name"),
         (vec!["revoke", "--data-dir", "/proc", "db1"], "no coordinator's data directory"),
         (vec!["agent", "--coordinator", "https://127.0.0.1:1", "--enrol", "x"], "--ca-fingerprint"),
+        (vec!["coordinator", "--data-dir", elsewhere, "--tls-cert", "x"], "--tls-key"),
+        (vec!["order-key", "--data-dir", "/proc"], "no certificate authority"),
     ] {
         let output = squalld(&arguments).stderr(Stdio::piped()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -17,6 +17,9 @@ use crate::target::ProcessSelector;
 
 /// Raised when a message changes its meaning; an agent with another version is not given orders.
 pub const VERSION: u32 = 2;
+/// Common name of every coordinator's own authority. An agent hints at it in its TLS hello if that is whom it trusts, and is then shown a certificate of it, also where
+/// the coordinator has another one for everyone else.
+pub const AUTHORITY_NAME: &str = "Squall certificate authority";
 /// Largest frame that either side accepts.
 pub const MAX_FRAME: usize = 1 << 20;
 /// Default lease, milliseconds; renewed every third.

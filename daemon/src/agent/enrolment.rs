@@ -16,10 +16,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 use squall_experiments::wire::{Certified, CertifyMe};
 
+use super::hinting;
 use super::identity::Identity;
 use super::link::Address;
 use crate::clock;
@@ -29,6 +30,8 @@ use crate::private_file::{private_dir, write_private};
 const CALL: Duration = Duration::from_secs(10);
 /// Whether it is time is looked at so often at least: a sleep does not see a clock that was set.
 const LOOK: Duration = Duration::from_secs(600);
+/// How soon files that somebody replaced are seen.
+const REPLACED: Duration = Duration::from_secs(60);
 /// After a renewal that failed.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -86,7 +89,8 @@ pub async fn enrol(directory: &Path, coordinator: &Address, enrolment: &Enrolmen
     let key = rcgen::KeyPair::generate()?;
     write_private(&directory.join("node.key"), key.serialize_pem().as_bytes())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pinned = Arc::new(Pinned { ca: enrolment.ca, provider: provider.clone() });
+    let hints = [hinting::own_authority()];
+    let pinned = Arc::new(Pinned { ca: enrolment.ca, provider: provider.clone(), hints });
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -107,11 +111,15 @@ pub async fn enrol(directory: &Path, coordinator: &Address, enrolment: &Enrolmen
 pub async fn keep_fresh(identity: Rc<RefCell<Identity>>, coordinator: Address) {
     let mut failed = false;
     loop {
-        let due = identity.borrow().renew_in(clock::wall_ms() / 1000);
+        let Some(due) = identity.borrow().renew_in(clock::wall_ms() / 1000) else {
+            tokio::time::sleep(REPLACED).await;
+            take_replaced(&identity);
+            continue;
+        };
         let spread = rand::rng().random_range(0.75..1.0);
         let pause = if failed { AGAIN.mul_f64(spread) } else { due.min(LOOK).max(Duration::from_millis(200)) };
         tokio::time::sleep(pause).await;
-        if !identity.borrow().renew_in(clock::wall_ms() / 1000).is_zero() {
+        if identity.borrow().renew_in(clock::wall_ms() / 1000).is_some_and(|due| !due.is_zero()) {
             continue;
         }
         let (tls, directory) = { (identity.borrow().tls.clone(), identity.borrow().directory.clone()) };
@@ -132,6 +140,23 @@ pub async fn keep_fresh(identity: Rc<RefCell<Identity>>, coordinator: Address) {
                 failed = true;
             }
         }
+    }
+}
+
+/// A certificate of another authority is renewed by replacing its files. Until they fit together again the old one stays.
+fn take_replaced(identity: &RefCell<Identity>) {
+    let directory = identity.borrow().directory.clone();
+    match Identity::load(&directory) {
+        Ok(now) if now.node == identity.borrow().node => {
+            if now.ends != identity.borrow().ends {
+                tracing::info!("the certificate of this node was replaced");
+            }
+            *identity.borrow_mut() = now;
+        }
+        Ok(now) => {
+            tracing::warn!("the certificate in {} is now that of the node {}: not used", directory.display(), now.node)
+        }
+        Err(error) => tracing::warn!("the certificate of this node cannot be read again: {error:#}"),
     }
 }
 
@@ -168,6 +193,7 @@ async fn ask(
 struct Pinned {
     ca: Fingerprint,
     provider: Arc<CryptoProvider>,
+    hints: [DistinguishedName; 1],
 }
 
 impl ServerCertVerifier for Pinned {
@@ -209,6 +235,10 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        Some(&self.hints)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod enrolment;
 pub mod executor;
 pub mod facts;
 pub mod guarding;
+mod hinting;
 pub mod holder;
 pub mod identity;
 pub mod injection;

@@ -13,8 +13,9 @@ use axum::http::HeaderMap;
 use rcgen::{CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, PublicKeyData};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use squall_experiments::audit::{Enrolment, agent_name};
-use squall_experiments::wire::{Certified, CertifyMe};
+use squall_experiments::wire::{AUTHORITY_NAME, Certified, CertifyMe};
 use tokio::sync::watch;
+use x509_parser::certificate::X509Certificate;
 
 use super::Coordinator;
 use super::api::auth::bearer;
@@ -42,6 +43,8 @@ pub struct Node {
     pub generation: u64,
     /// Good for a renewal only.
     pub expired: bool,
+    /// Of an operator's own authority: generation 0, and not renewed here.
+    pub brought: bool,
 }
 
 impl Node {
@@ -50,13 +53,22 @@ impl Node {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let subject = parsed.subject();
         let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+        let brought = !is_own(&parsed);
         let generation = match subject.iter_organizational_unit().next() {
+            // What another authority writes there says nothing of ours.
+            _ if brought => 0,
             None => 0,
             Some(unit) => unit.as_str().ok()?.strip_prefix("generation ")?.parse().ok()?,
         };
         let now = i64::try_from(clock::wall_ms() / 1000).ok()?;
-        Some(Node { name, generation, expired: parsed.validity().not_after.timestamp() < now })
+        check_node_name(&name).ok()?;
+        Some(Node { name, generation, brought, expired: parsed.validity().not_after.timestamp() < now })
     }
+}
+
+/// It says that it is of a coordinator's own authority. Whether it is, the TLS layer has verified.
+pub fn is_own(certificate: &X509Certificate<'_>) -> bool {
+    certificate.issuer().iter_common_name().any(|name| name.as_str() == Ok(AUTHORITY_NAME))
 }
 
 /// End of a certificate's validity.
@@ -161,6 +173,10 @@ pub(super) async fn renew(
     Body(asked): Body<CertifyMe>,
 ) -> Result<Json<Certified>, ApiError> {
     let node = peer.node.ok_or_else(|| ApiError::unauthenticated("a renewal shows the certificate it renews"))?;
+    if node.brought {
+        let why = "this node's certificate is of another authority: whoever made it renews it, by replacing its files";
+        return Err(ApiError::refused(vec![why.to_owned()]));
+    }
     // From the store itself: what was revoked a moment ago is not renewed.
     if node.generation != coordinator.credentials.generation(&node.name)? {
         return Err(ApiError::unauthenticated("this node's certificate is revoked: it needs a new enrolment token"));

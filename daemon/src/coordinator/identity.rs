@@ -17,8 +17,11 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
+use squall_experiments::wire::AUTHORITY_NAME;
 
+use super::brought::{Brought, Shown};
 use super::client_verifier::Verifier;
 use super::credentials::Credentials;
 use super::enrolment::Revocations;
@@ -123,14 +126,16 @@ impl Authority {
 
     /// TLS of the one port: a client certificate is optional here, but one that is shown must be ours.
     pub fn server_config(&self, names: &[String]) -> anyhow::Result<rustls::ServerConfig> {
-        self.server_config_with(names, Revocations::new(BTreeMap::new()))
+        self.server_config_with(names, Revocations::new(BTreeMap::new()), None)
     }
 
-    /// The same, and nobody who is revoked comes in.
+    /// The same, and nobody who is revoked comes in; with `brought`, that certificate is shown to everyone who does not trust this authority, and its
+    /// authorities' nodes come in as well.
     pub fn server_config_with(
         &self,
         names: &[String],
         revocations: Arc<Revocations>,
+        brought: Option<Arc<Brought>>,
     ) -> anyhow::Result<rustls::ServerConfig> {
         let key = KeyPair::generate()?;
         let params = leaf_params(names.to_vec(), "squall coordinator", ExtendedKeyUsagePurpose::ServerAuth)?;
@@ -142,14 +147,14 @@ impl Authority {
         let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .allow_unauthenticated()
             .build()?;
+        // With its authority: a node that is not enrolled yet knows only the fingerprint of that.
+        let chain = vec![certificate.der().clone(), ca];
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let own = Arc::new(CertifiedKey::from_der(chain, key, &provider)?);
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(Arc::new(Verifier { inner, revocations }))
-            .with_single_cert(
-                // With its authority: a node that is not enrolled yet knows only the fingerprint of that.
-                vec![certificate.der().clone(), ca],
-                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            )?;
+            .with_client_cert_verifier(Arc::new(Verifier { inner, revocations, brought: brought.clone() }))
+            .with_cert_resolver(Arc::new(Shown { own, brought }));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -182,14 +187,21 @@ pub fn check_node_name(node: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// # Errors
+/// No coordinator ever served from this directory.
+pub fn has_authority(data_dir: &Path) -> anyhow::Result<()> {
+    if !data_dir.join("ca.key").exists() {
+        bail!("{} has no certificate authority: start `squalld coordinator --data-dir` there once", data_dir.display());
+    }
+    Ok(())
+}
+
 /// `squalld enroll`: writes `ca.pem`, `node.pem` and `node.key` (0600) for a node; the names of the files written.
 ///
 /// # Errors
 /// The data directory has no authority, the name is none, or the files cannot be written.
 pub fn enroll(data_dir: &Path, node: &str, out: &Path) -> anyhow::Result<[PathBuf; 3]> {
-    if !data_dir.join("ca.key").exists() {
-        bail!("{} has no certificate authority: start `squalld coordinator --data-dir` there once", data_dir.display());
-    }
+    has_authority(data_dir)?;
     let credentials = Credentials::of(data_dir);
     let generation = credentials.generation(node)?;
     let identity = Authority::open(data_dir)?.enroll_again(node, generation)?;
@@ -218,7 +230,7 @@ fn authority_params() -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     // Constant: an authority read back from disk signs under the very same name.
-    params.distinguished_name.push(DnType::CommonName, "Squall certificate authority");
+    params.distinguished_name.push(DnType::CommonName, AUTHORITY_NAME);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(&mut params, 20)?;

@@ -6,6 +6,7 @@ mod access;
 mod agent_socket;
 mod api;
 mod arrival;
+pub mod brought;
 mod client_verifier;
 pub mod credentials;
 mod deeds;
@@ -39,6 +40,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use access::TokenHash;
+use brought::Brought;
 use credentials::Credentials;
 use enrolment::Revocations;
 use hub::Hub;
@@ -72,6 +74,8 @@ pub struct Config {
     pub ephemeral: bool,
     /// Of the certificates that nodes get when they enrol and renew.
     pub certificate_life: Duration,
+    /// Certificate, key and authorities of an operator's own, beside the coordinator's own authority.
+    pub brought: Option<brought::Files>,
 }
 
 impl Config {
@@ -87,6 +91,7 @@ impl Config {
             socket_group: None,
             ephemeral: false,
             certificate_life: enrolment::DEFAULT_LIFE,
+            brought: None,
         }
     }
 }
@@ -114,9 +119,8 @@ pub struct Running {
     stop: CancellationToken,
     serving: JoinHandle<()>,
     serving_local: Option<JoinHandle<()>>,
-    listening_late: JoinHandle<()>,
-    watching: JoinHandle<()>,
-    recording: JoinHandle<()>,
+    /// End with it.
+    watches: Vec<JoinHandle<()>>,
     /// Held: a second coordinator on the same directory would count the same epochs.
     _lock: std::fs::File,
 }
@@ -141,22 +145,26 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let store = Store::open(&dir.join(store::FILE), durability)?;
     let epoch = store.next_epoch().context("the store cannot be written")?;
     let known = store.meta("token_hash")?.as_deref().and_then(TokenHash::from_text);
-    let host = if address.ip().is_unspecified() {
+    let by_name = address.ip().is_unspecified() || config.brought.is_some() && !config.names.is_empty();
+    let host = if by_name {
         config.names.first().cloned().unwrap_or_else(|| "localhost".to_owned())
     } else {
         SocketAddr::new(address.ip(), 0).to_string().trim_end_matches(":0").to_owned()
     };
+    let brought = config.brought.clone().map(|files| Brought::open(files, &host).map(Arc::new)).transpose()?;
     let url = format!("https://{host}:{}", address.port());
-    let (path, access, token) = access::write(dir, url.clone(), authority.pem(), known)?;
+    let trusted = brought.as_ref().map_or_else(String::new, |brought| brought.current().authorities.clone());
+    let (path, access, token) = access::write(dir, url.clone(), &format!("{trusted}{}", authority.pem()), known)?;
     store.set_meta("token_hash", &token.text());
     store.flush().await?;
     let names = identity::server_names(address.ip(), &config.names);
     let revocations = Revocations::new(store.revoked()?);
     let watching = tokio::spawn(enrolment::watch_revocations(store.clone(), revocations.clone()));
-    let tls = Arc::new(authority.server_config_with(&names, revocations.clone())?);
+    let tls = Arc::new(authority.server_config_with(&names, revocations.clone(), brought.clone())?);
+    let replacing = brought.map(|brought| tokio::spawn(brought::watch(brought)));
     let keeping = store.clone();
-    let audit = trail::open(dir, &authority, !config.ephemeral)?;
     let signer = authority.order_signer();
+    let audit = trail::open(dir, &signer, !config.ephemeral)?;
     let (mut hub, late) = Hub::new(epoch, config.lease, signer, store.nodes()?, move |node| keeping.keep_node(node));
     hub.trail = Some(audit);
     let hub = Arc::new(hub);
@@ -175,7 +183,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         revocations,
         certificate_life: config.certificate_life,
     });
-    let recording = tokio::spawn(deeds::watch(coordinator.clone()));
+    let mut watches = vec![listening_late, watching, tokio::spawn(deeds::watch(coordinator.clone()))];
+    watches.extend(replacing);
     let stop = CancellationToken::new();
     let app = api::router(coordinator.clone());
     let door = door(&config)?;
@@ -184,19 +193,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let serving = tokio::spawn(listener::serve(listener, tls, app, Limits::default(), stop.clone()));
     tracing::info!(%address, epoch, "coordinator serves");
     let ready = Ready { url, access: path };
-    Ok(Running {
-        access,
-        ready,
-        address,
-        coordinator,
-        stop,
-        serving,
-        serving_local,
-        listening_late,
-        watching,
-        recording,
-        _lock: lock,
-    })
+    Ok(Running { access, ready, address, coordinator, stop, serving, serving_local, watches, _lock: lock })
 }
 
 impl Running {
@@ -240,9 +237,7 @@ impl Running {
         if let Some(local) = self.serving_local {
             let _ = local.await;
         }
-        self.listening_late.abort();
-        self.watching.abort();
-        self.recording.abort();
+        self.watches.iter().for_each(JoinHandle::abort);
         close_audit(&self.coordinator);
         dirty
     }
@@ -254,9 +249,7 @@ impl Running {
         if let Some(local) = self.serving_local {
             local.abort();
         }
-        self.listening_late.abort();
-        self.watching.abort();
-        self.recording.abort();
+        self.watches.iter().for_each(JoinHandle::abort);
         close_audit(&self.coordinator);
     }
 }

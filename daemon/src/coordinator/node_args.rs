@@ -8,7 +8,7 @@ use clap::Args;
 use squall_experiments::units::Span;
 
 use super::credentials::Credentials;
-use super::identity::Authority;
+use super::identity::{Authority, has_authority};
 use super::role::DEFAULT_DATA_DIR;
 
 #[derive(Args, Debug)]
@@ -38,9 +38,7 @@ pub struct RevokeArgs {
 /// The data directory has no authority, the name is none, or the store cannot be written.
 pub fn token(args: &TokenArgs) -> anyhow::Result<()> {
     let TokenArgs { data_dir, node, expires } = args;
-    if !data_dir.join("ca.key").exists() {
-        bail!("{} has no certificate authority: start `squalld coordinator --data-dir` there once", data_dir.display());
-    }
+    has_authority(data_dir)?;
     let fingerprint = Authority::open(data_dir)?.fingerprint()?;
     let token = Credentials::of(data_dir).add_enrolment(node, expires.0)?;
     writeln!(std::io::stdout().lock(), "--enrol={token} --ca-fingerprint={fingerprint}")?;

@@ -8,6 +8,8 @@ use anyhow::bail;
 use clap::Args;
 use squall_experiments::units::Span;
 
+use super::brought::Files;
+use super::identity::Authority;
 use super::{Config, DEFAULT_LISTEN, identity, start};
 use crate::process_life::{StopSignals, log_to_stderr, raise_descriptor_limit, runtime};
 
@@ -40,6 +42,22 @@ pub struct CoordinatorArgs {
     /// Life of the certificates that nodes get when they enrol; they renew them when a third is left.
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     certificate_life: Span,
+    /// A certificate of your own authority (PEM, with its chain) for this port, beside the coordinator's own; files that are replaced are taken up without a restart.
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
+    tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_ca"])]
+    tls_key: Option<PathBuf>,
+    /// Authorities of that certificate, and of nodes that show certificates of their own (PEM).
+    #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
+    tls_ca: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct OrderKeyArgs {
+    /// The coordinator's data directory.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -61,8 +79,23 @@ pub struct EnrollArgs {
 pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
     log_to_stderr("info");
     raise_descriptor_limit();
-    let CoordinatorArgs { data_dir, listen, names, lease, probe_commands, socket, socket_group, certificate_life } =
-        args;
+    let CoordinatorArgs {
+        data_dir,
+        listen,
+        names,
+        lease,
+        probe_commands,
+        socket,
+        socket_group,
+        certificate_life,
+        tls_cert,
+        tls_key,
+        tls_ca,
+    } = args;
+    let brought = match (tls_cert, tls_key, tls_ca) {
+        (Some(certificate), Some(key), Some(authorities)) => Some(Files { certificate, key, authorities }),
+        _ => None,
+    };
     let config = Config {
         data_dir,
         listen,
@@ -73,6 +106,7 @@ pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
         socket_group,
         ephemeral: false,
         certificate_life: certificate_life.0,
+        brought,
     };
     runtime(2)?.block_on(async {
         let mut signals = StopSignals::catch()?;
@@ -94,6 +128,16 @@ pub fn enroll(args: &EnrollArgs) -> anyhow::Result<()> {
     for path in identity::enroll(&args.data_dir, &args.node, &args.out)? {
         println!("{}", path.display());
     }
+    Ok(())
+}
+
+/// Prints the public key of the coordinator's orders (PEM), which belongs into the `ca.pem` of a node with a certificate of another authority.
+///
+/// # Errors
+/// The data directory has no authority.
+pub fn order_key(args: &OrderKeyArgs) -> anyhow::Result<()> {
+    identity::has_authority(&args.data_dir)?;
+    print!("{}", Authority::open(&args.data_dir)?.order_signer().public_pem());
     Ok(())
 }
 

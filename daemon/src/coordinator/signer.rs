@@ -20,10 +20,15 @@ impl Signer {
         Signer(Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed has 32 bytes"))
     }
 
+    /// 32 bytes.
+    pub fn public(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
     /// As SubjectPublicKeyInfo in PEM, which a node keeps beside the authority's certificate.
     pub fn public_pem(&self) -> String {
         let mut der = SPKI_ED25519.to_vec();
-        der.extend_from_slice(self.0.public_key().as_ref());
+        der.extend_from_slice(self.public());
         format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
     }
 

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use squall_experiments::audit::{Head, What, agent_name, coordinator_name, sha256};
 use squall_experiments::mistake::harmless;
 use squall_experiments::plan::Plan;
@@ -13,7 +11,7 @@ use squall_experiments::wire::{Order, ToAgent};
 use tokio::sync::watch;
 
 use super::hub::Hub;
-use super::identity::Authority;
+use super::signer::Signer;
 use crate::audit::{Audit, Manner, Seldom};
 use crate::clock::{Instant, micros_since};
 
@@ -32,8 +30,8 @@ fn mono_us() -> u64 {
 
 /// # Errors
 /// The log cannot be written.
-pub fn open(data_dir: &Path, authority: &Authority, durable: bool) -> anyhow::Result<Trail> {
-    let own = coordinator_name(&CertificateDer::from_pem_slice(authority.pem().as_bytes())?);
+pub fn open(data_dir: &Path, signer: &Signer, durable: bool) -> anyhow::Result<Trail> {
+    let own = coordinator_name(signer.public());
     let manner = Manner {
         mono_us,
         // To all agents: not more often than runs end and people decide. A node that is ordered to do something hears it with the order.

@@ -5,6 +5,7 @@ mod corpus;
 
 mod audit;
 mod authentication;
+mod brought;
 mod enrolment;
 mod injection;
 mod probes;

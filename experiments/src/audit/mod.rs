@@ -43,9 +43,9 @@ pub fn agent_name(node: &str) -> String {
     format!("agent/{node}")
 }
 
-/// How a coordinator is called: by its authority's certificate (DER), which its agents check.
-pub fn coordinator_name(authority: &[u8]) -> String {
-    format!("coordinator/{}", &sha256(authority)[..16])
+/// How a coordinator is called: by the public key of its orders (32 bytes), which its agents check, whoever signed its certificate.
+pub fn coordinator_name(order_key: &[u8]) -> String {
+    format!("coordinator/{}", &sha256(order_key)[..16])
 }
 
 /// 64 hex digits.
