@@ -3,7 +3,7 @@
 //! | call | body | answer |
 //! |---|---|---|
 //! | `GET /v1/health` | | [`Health`] |
-//! | `GET /v1/nodes` | | `Vec<Node>` |
+//! | `GET /v1/nodes` | | `Vec<`[`NodeNow`]`>` |
 //! | `DELETE /v1/nodes/{node}` | | the `Node`, forgotten: it counts no more for shares and quorums · 422 while it is connected |
 //! | `POST /v1/plans` | [`Submit`] | 200 [`Planned`] · 400 / 422 [`Problem`] |
 //! | `POST /v1/runs` | [`Submit`] | 201 [`Created`] · 400 / 422 [`Problem`] (a refusal by admission is a run with verdict `refused`) |
@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::inventory::Node;
 use crate::plan::Plan;
 use crate::run_event::Verdict;
 use crate::wire::Checked;
@@ -79,6 +80,16 @@ pub struct Rerun {
     /// Repeat the old plan exactly; else plan anew with the old seed against today's inventory.
     #[serde(default)]
     pub same_targets: bool,
+}
+
+/// A node, and what may be left on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeNow {
+    #[serde(flatten)]
+    pub node: Node,
+    /// Injections whose end is not confirmed; they hold their place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconfirmed: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -79,7 +79,10 @@ impl Interrupted {
                 if state.is_clean() {
                     self.open.remove(&injection);
                 }
+                let alert =
+                    (state == InjectionState::RevertUnconfirmed).then(|| Event::alert(&injection, &node, &report));
                 self.record(Event::Changed { injection, node, state, report });
+                alert.into_iter().for_each(|alert| self.record(alert));
             }
             Input::Halt { by } => {
                 self.record(Event::HaltRequested { by });

@@ -72,6 +72,13 @@ pub enum Event {
         state: InjectionState,
         report: InjectionReport,
     },
+    /// A revert is not confirmed: something may be left on this host, and somebody must look. Follows the change that says so; its place
+    /// stays held until a later one says that it is gone.
+    Alert {
+        injection: String,
+        node: String,
+        detail: String,
+    },
     /// A limit was exceeded (a probe's tolerance, the error budget, the duration, a blind guardrail).
     Breach {
         what: String,
@@ -98,6 +105,13 @@ pub enum Event {
         verdict: Verdict,
         why: String,
     },
+}
+
+impl Event {
+    /// Of a change to `RevertUnconfirmed`.
+    pub fn alert(injection: &str, node: &str, report: &InjectionReport) -> Event {
+        Event::Alert { injection: injection.to_owned(), node: node.to_owned(), detail: report.detail.clone() }
+    }
 }
 
 /// Life of one injection. Terminal: `Reverted`, `GoneWithTarget`, `RevertUnconfirmed`, `Failed`, `Refused`.

@@ -32,6 +32,8 @@ pub struct Agent {
     pub policy: String,
     /// Environment of the process (crash points).
     pub env: Vec<(String, String)>,
+    /// A program that starts it in another way, with its arguments: without a privilege, in another namespace.
+    pub through: Vec<&'static str>,
 }
 
 impl Agent {
@@ -239,7 +241,15 @@ pub fn spawn_agent(host: &Host, url: &str, agent: &Agent) -> Running {
         agent.policy
     );
     host.write("/run/squall/policy.yaml", policy);
-    let mut command = host.command(programs::program("squalld"));
+    let squalld = programs::program("squalld");
+    let mut command = match agent.through.split_first() {
+        None => host.command(squalld),
+        Some((program, arguments)) => {
+            let mut command = host.command(program);
+            command.args(arguments).arg(squalld);
+            command
+        }
+    };
     command.args(["agent", "--coordinator", url, "--identity", "/run/squall"]);
     command.args(["--state-dir", AGENT_STATE, "--policy", "/run/squall/policy.yaml"]);
     for (key, value) in &agent.labels {

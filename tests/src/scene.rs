@@ -167,3 +167,13 @@ pub fn within(limit: Duration, what: &str, condition: impl FnMut() -> bool) -> D
     assert!(wait_until(limit, condition), "{what}: not within {limit:?}");
     start.elapsed()
 }
+
+/// Pids, in the host's numbers, of its processes `squalld ROLE`.
+pub fn pids_of_role(host: &Host, role: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(host.path("/proc")).expect("/proc").flatten();
+    let has_role = |entry: &std::fs::DirEntry| {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        command.split(|byte| *byte == 0).nth(1).is_some_and(|found| found == role.as_bytes())
+    };
+    entries.filter(has_role).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}

@@ -10,7 +10,7 @@ use squall_experiments::run_event::{Event, InjectionState, RevertCause, Verdict}
 use squall_tests::fleet::{AGENT_STATE, Agent, Fleet, PATIENCE};
 use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::{Lab, Running, programs, wait_until};
-use squall_tests::scene::UNDO;
+use squall_tests::scene::{UNDO, pids_of_role};
 use squall_tests::skip::lab_is_possible;
 
 /// Host, fault, what it is on, parameters.
@@ -185,7 +185,7 @@ fn a_holder_that_dies_takes_its_effect_along_and_the_agent_says_so() {
     for (index, (host, fault, ..)) in FAULTS.iter().enumerate() {
         let mut run = fleet.submit(&experiment(index, "60s"));
         run.wait_state(host, InjectionState::Active);
-        let holders = holders(&matrix.lab, host);
+        let holders = pids_of_role(matrix.lab.host(host), "holder");
         assert!(!holders.is_empty(), "{fault}: no holder");
         for pid in holders {
             assert!(matrix.lab.host(host).run("kill", &["-9", &pid]).ok());
@@ -199,14 +199,4 @@ fn a_holder_that_dies_takes_its_effect_along_and_the_agent_says_so() {
         assert_ne!(verdict, Verdict::Dirty, "{fault}: {why}");
     }
     matrix.check_same(&before, "holder killed");
-}
-
-/// Pids, in the host's numbers, of its `squalld holder` processes.
-fn holders(lab: &Lab, host: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(lab.host(host).path("/proc")).expect("/proc").flatten();
-    let is_holder = |entry: &std::fs::DirEntry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        command.split(|byte| *byte == 0).nth(1).is_some_and(|role| role == b"holder")
-    };
-    entries.filter(is_holder).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

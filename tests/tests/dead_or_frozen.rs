@@ -16,6 +16,7 @@ use squall_experiments::run_event::{Event, InjectionState};
 use squall_experiments::wire::DEFAULT_LEASE_MS;
 use squall_tests::fleet::{Agent, Fleet, PATIENCE, Run};
 use squall_tests::lab::{Host, Lab, wait_until};
+use squall_tests::scene::pids_of_role;
 use squall_tests::skip::lab_keeps_time;
 use squall_tests::stream::Stream;
 
@@ -160,8 +161,8 @@ fn check(case: Case) {
     assert!(frozen.first_answer(active, ever).is_none(), "{}: the frozen process answers", case.name);
     assert!(free_bytes(b) + (16 << 20) < free, "{}: no space is held", case.name);
 
-    let victims: BTreeMap<&str, Vec<String>> =
-        BTreeMap::from([("b", roles(b, case.victims)), ("ctl", roles(ctl, case.victims))]);
+    let on = |host: &Host| case.victims.iter().flat_map(|role| pids_of_role(host, role)).collect::<Vec<String>>();
+    let victims = BTreeMap::from([("b", on(b)), ("ctl", on(ctl))]);
     let signalled = Instant::now();
     for (host, pids) in victims.iter().filter(|(_, pids)| !pids.is_empty()) {
         let arguments: Vec<&str> = [case.signal].into_iter().chain(pids.iter().map(String::as_str)).collect();
@@ -255,20 +256,10 @@ fn all_active(run: &mut Run<'_, '_>) -> Vec<Instant> {
     received
 }
 
-/// Pids, in the host's numbers, of its `squalld` processes with one of these roles.
-fn roles(host: &Host, roles: &[&str]) -> Vec<String> {
-    let entries = std::fs::read_dir(host.path("/proc")).expect("/proc").flatten();
-    let has_role = |entry: &std::fs::DirEntry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        command.split(|byte| *byte == 0).nth(1).is_some_and(|role| roles.iter().any(|wanted| wanted.as_bytes() == role))
-    };
-    entries.filter(has_role).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
 /// The two hogs among the holders, by what they do: the one that used the most processor time, the one that occupies the most memory.
 fn hogs(host: &Host) -> (PathBuf, PathBuf) {
     let directory = |pid: &String| host.path(format!("/proc/{pid}"));
-    let holders: Vec<PathBuf> = roles(host, &["holder"]).iter().map(directory).collect();
+    let holders: Vec<PathBuf> = pids_of_role(host, "holder").iter().map(directory).collect();
     assert_eq!(holders.len(), EFFECTS.len(), "a holder for each effect");
     let occupied = |process: &PathBuf| number(&read(&process.join("statm")), 1);
     let used =

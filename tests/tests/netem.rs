@@ -15,6 +15,7 @@ use squall_tests::skip::{lab_is_possible, skip};
 use squall_tests::throughput::queue_delay;
 use squalld::agent::effects::{self, Context, Hold, Presence, Trace};
 use squalld::agent::facts;
+use squalld::agent::kernel::network::Network;
 
 const LONG: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(2);
@@ -118,7 +119,8 @@ fn netem_delays_what_is_steered_to_it_and_leaves_the_default_root_as_it_was() {
     effect.flow.protocol = Some(Protocol::Udp);
     let prepared =
         in_network_of(pair.a(), || effects::prepare(&Effect::PacketDelay(effect.clone()), &context())).unwrap();
-    let expected = Trace::Netem { interface: interface(pair.a()), handle: ROOT };
+    let network = in_network_of(pair.a(), || Network::here().ok());
+    let expected = Trace::Netem { interface: interface(pair.a()), handle: ROOT, network };
     assert!(prepared.traces.contains(&expected), "{:?}", prepared.traces);
     let holding = Holding::start(pair.a(), prepared.hold, LONG);
     // Never early; how late is up to the emulated processor on which this mostly runs.
@@ -139,7 +141,7 @@ fn netem_of_a_killed_holder_is_inert_at_once_and_removed_by_the_next_hand() {
     }
     let pair = Pair::start();
     let before = Snapshot::of(pair.a(), &[]);
-    let trace = Trace::Netem { interface: interface(pair.a()), handle: ROOT };
+    let trace = Trace::Netem { interface: interface(pair.a()), handle: ROOT, network: None };
     let observe = || in_network_of(pair.a(), || effects::observe(&trace));
     assert_eq!(observe(), Presence::Absent);
     let mut holding = Holding::start(pair.a(), hold(pair.a(), delay(Direction::To)), LONG);

@@ -109,7 +109,8 @@ impl Progress for Live {
         self.heard = Instant::now();
         if news {
             let style = match &event.event {
-                Event::Breach { .. } | Event::Aborted { .. } | Event::AgentLost { .. } => paint::WRONG,
+                Event::Alert { .. } | Event::Breach { .. } | Event::Aborted { .. } => paint::WRONG,
+                Event::AgentLost { .. } => paint::WRONG,
                 Event::Changed { state: InjectionState::Active, .. } => paint::WARN,
                 Event::Changed { state, .. } if state.is_clean() => paint::GOOD,
                 Event::Phase { .. } => paint::BOLD,

@@ -35,6 +35,8 @@ pub struct Executor {
     pub(super) live: RefCell<BTreeMap<String, Live>>,
     stopping: Cell<bool>,
     idle: Notify,
+    /// One more injection is over; perhaps not confirmed.
+    pub(super) unconfirmed_more: Notify,
 }
 
 /// An injection that is not over.
@@ -62,6 +64,7 @@ impl Executor {
             live: RefCell::default(),
             stopping: Cell::new(false),
             idle: Notify::new(),
+            unconfirmed_more: Notify::new(),
         };
         executor.say_untold();
         Rc::new(executor)
@@ -331,6 +334,7 @@ impl Executor {
     /// The last act of an injection's life.
     pub fn over(&self, injection: &str) {
         self.live.borrow_mut().remove(injection);
+        self.unconfirmed_more.notify_one();
         log_trouble("compaction", self.journal.borrow_mut().tidy());
         self.ring();
         if self.live.borrow().is_empty() {
@@ -357,6 +361,12 @@ impl Executor {
         let journal = self.journal.borrow();
         let open = journal.book().entries.iter().filter(|(_, entry)| entry.is_open());
         open.map(|(name, entry)| OpenInjection { injection: name.clone(), state: entry.last.state }).collect()
+    }
+
+    /// What is open and has nobody who still works on it: its end was not confirmed.
+    pub(super) fn unconfirmed(&self) -> Vec<Intent> {
+        let (live, journal) = (self.live.borrow(), self.journal.borrow());
+        journal.book().open().filter(|intent| !live.contains_key(&intent.injection)).cloned().collect()
     }
 
     /// Accepts nothing more and reverts everything; returns when nothing is live.

@@ -20,6 +20,7 @@ pub mod journal;
 pub mod kernel;
 pub mod lease;
 pub mod link;
+pub mod mending;
 pub mod notes;
 pub mod orders;
 pub mod outbox;
@@ -137,6 +138,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
             // An agent that has said Hello can take orders. Without a guard it says Hello all the same, and why it takes none.
             executor.guarding.started().await;
         }
+        tokio::task::spawn_local(mending::keep_trying(executor.clone()));
         tokio::task::spawn_local(enrolment::keep_fresh(identity.clone(), config.coordinator.clone()));
         let link = link::keep(executor.clone(), config.coordinator, identity, !config.ephemeral);
         let link = tokio::task::spawn_local(link);

@@ -43,8 +43,10 @@ impl Undo {
         let of_a_process = |trace: &Trace| matches!(trace, Trace::Holder { .. } | Trace::Frozen { .. });
         let traces = intent.held.iter().flat_map(|held| held.all_traces());
         let left = traces.filter(|trace| here || !of_a_process(trace)).map(|trace| match trace {
-            // Device numbers of another boot mean nothing, either: the path is what is left.
+            // Device numbers and namespaces of another boot mean nothing, either: the path and the name are what is left.
             Trace::File { path, .. } if !here => Trace::File { path, place: None },
+            Trace::NftTable { name, .. } if !here => Trace::NftTable { name, network: None },
+            Trace::Netem { interface, handle, .. } if !here => Trace::Netem { interface, handle, network: None },
             other => other,
         });
         Undo { left: left.collect(), ..Undo::default() }

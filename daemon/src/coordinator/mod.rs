@@ -26,6 +26,7 @@ mod trail;
 mod unix_socket;
 pub mod user_args;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use squall_experiments::api::{Access, Ready, SOCKET};
 use squall_experiments::audit::What;
+use squall_experiments::run_event::InjectionState;
 use squall_experiments::wire;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -108,6 +110,16 @@ struct Coordinator {
     authority: Authority,
     revocations: Arc<Revocations>,
     certificate_life: Duration,
+}
+
+impl Coordinator {
+    /// Injections of which something may be left on a node: of runs that are over, and as its agent says.
+    fn unconfirmed(&self, node: &str) -> Vec<String> {
+        let said = self.hub.open(node).into_iter().filter(|open| open.state == InjectionState::RevertUnconfirmed);
+        let all: BTreeSet<String> =
+            self.runs.unconfirmed(node).into_iter().chain(said.map(|open| open.injection)).collect();
+        all.into_iter().collect()
+    }
 }
 
 /// A coordinator that serves. Dropped without [`Running::stop`], it ends as if it had been killed.

@@ -192,7 +192,8 @@ fn events(out: &mut String, report: &Report) {
         }
         flush(out, &mut good);
         let loud = match &event.event {
-            Event::Breach { .. } | Event::Refused { .. } | Event::Aborted { .. } | Event::AgentLost { .. } => true,
+            Event::Alert { .. } | Event::Breach { .. } | Event::Refused { .. } => true,
+            Event::Aborted { .. } | Event::AgentLost { .. } => true,
             Event::Judged { judgement, phase, .. } => *judgement == Judgement::Fail && *phase != Phase::Before,
             Event::Changed { state, .. } => *state == InjectionState::RevertUnconfirmed,
             _ => false,

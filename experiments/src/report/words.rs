@@ -173,6 +173,9 @@ pub fn event(event: &Event) -> String {
             }
             with(text, &report.detail)
         }
+        Event::Alert { injection, node, detail } => {
+            with(format!("ALERT: {} may be left on {node}: it is not confirmed to be undone", short(injection)), detail)
+        }
         Event::Breach { what, detail } => with(format!("breach: {what}"), detail),
         Event::HaltRequested { by } => format!("halt requested by {by}"),
         Event::HaltSent { node } => format!("halt sent to {node}"),

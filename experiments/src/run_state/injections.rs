@@ -203,6 +203,9 @@ impl RunState {
             state,
             report: report.clone(),
         });
+        if state == RevertUnconfirmed {
+            self.record(Event::alert(name, node, &report));
+        }
         if self.ending.is_none() {
             self.react(name, node, state, &report);
         }

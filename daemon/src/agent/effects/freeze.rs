@@ -17,6 +17,7 @@ use squall_experiments::run_event::Evidence;
 use super::tether::{Outcome, Tether, Wake};
 use super::{Context, Hold, Prepared, Presence, ProcessId, Refusal, Trace};
 use crate::agent::kernel::capability::Capability;
+use crate::agent::kernel::pidfd::PidFd;
 use crate::agent::kernel::{boottime, procfs};
 use crate::agent::processes::{self, Match};
 use tracer::{Stop, Tracer};
@@ -159,6 +160,9 @@ pub fn remove(process: ProcessId) -> anyhow::Result<()> {
 pub fn observe(process: ProcessId) -> Presence {
     match procfs::stat(process.pid) {
         Some(stat) if stat.process == process && stat.lives() => {}
+        None if PidFd::open(process).is_err() => {
+            return Presence::Unknown(format!("process {} runs, and may not be looked at", process.pid));
+        }
         _ => return Presence::GoneWithTarget(format!("process {} has ended", process.pid)),
     }
     match our_tracer(process) {

@@ -12,6 +12,7 @@
 //! error, nothing of it may be left. It must not rely on destructors: its process may be killed at any instruction.
 
 mod amounts;
+mod elsewhere;
 pub mod flow_rules;
 pub mod freeze;
 pub mod hog;
@@ -29,6 +30,8 @@ use serde::{Deserialize, Serialize};
 use squall_experiments::effect::{Effect, Hog, PacketDelay, PacketFilter, SendSignal};
 use squall_experiments::target::ProcessSelector;
 
+use crate::agent::kernel::network::Network;
+use elsewhere::Keeper;
 use tether::{Outcome, Tether};
 
 /// A process that cannot be confused with a later one of the same number: `start` is field 22 of /proc/PID/stat (clock ticks since boot).
@@ -107,10 +110,19 @@ pub struct SparedFlow {
 pub enum Trace {
     /// The holder itself.
     Holder { process: ProcessId },
-    /// An nft table of family inet in this network namespace.
-    NftTable { name: String },
-    /// Our prio qdisc with its netem child on this interface.
-    Netem { interface: u32, handle: u32 },
+    /// An nft table of family inet in the network namespace in which it was made; None: in the one that we are in.
+    NftTable {
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network: Option<Network>,
+    },
+    /// Our prio qdisc with its netem child on this interface of that network namespace.
+    Netem {
+        interface: u32,
+        handle: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network: Option<Network>,
+    },
     /// A target that must run again (state not `t`, TracerPid 0).
     Frozen { process: ProcessId },
     /// A file with a name (only where O_TMPFILE is not supported); removed only if it carries our marker attribute or magic.
@@ -177,8 +189,14 @@ pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
 pub fn remove(trace: &Trace) -> anyhow::Result<()> {
     match trace {
         Trace::Holder { process } => signal::end_holder(*process),
-        Trace::NftTable { name } => packet_filter::remove(name),
-        Trace::Netem { interface, handle } => packet_delay::remove_netem(*interface, *handle),
+        Trace::NftTable { name, network } => {
+            let name = name.clone();
+            elsewhere::remove(network.as_ref(), move || packet_filter::remove(&name))
+        }
+        Trace::Netem { interface, handle, network } => {
+            let (interface, handle) = (*interface, *handle);
+            elsewhere::remove(network.as_ref(), move || packet_delay::remove_netem(interface, handle))
+        }
         Trace::Frozen { process } => freeze::remove(*process),
         Trace::File { path, place } => space::remove(path, place.as_ref()),
     }
@@ -188,8 +206,14 @@ pub fn remove(trace: &Trace) -> anyhow::Result<()> {
 pub fn observe(trace: &Trace) -> Presence {
     match trace {
         Trace::Holder { process } => signal::observe_process(*process),
-        Trace::NftTable { name } => packet_filter::observe(name),
-        Trace::Netem { interface, handle } => packet_delay::observe_netem(*interface, *handle),
+        Trace::NftTable { name, network } => {
+            let name = name.clone();
+            elsewhere::observe(network.as_ref(), Keeper::Holder, move || packet_filter::observe(&name))
+        }
+        Trace::Netem { interface, handle, network } => {
+            let (interface, handle) = (*interface, *handle);
+            elsewhere::observe(network.as_ref(), Keeper::Nobody, move || packet_delay::observe_netem(interface, handle))
+        }
         Trace::Frozen { process } => freeze::observe(*process),
         Trace::File { path, place } => space::observe(path, place.as_ref()),
     }
@@ -197,5 +221,6 @@ pub fn observe(trace: &Trace) -> Presence {
 
 /// Traces on this host that carry our mark and that nothing alive holds, whoever left them.
 pub fn leftovers() -> anyhow::Result<Vec<Trace>> {
-    Ok(packet_filter::leftovers()?.into_iter().map(|name| Trace::NftTable { name }).collect())
+    let network = Network::here().ok();
+    Ok(packet_filter::leftovers()?.into_iter().map(|name| Trace::NftTable { name, network }).collect())
 }

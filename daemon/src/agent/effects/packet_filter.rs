@@ -15,7 +15,8 @@ use super::flow_rules::{ALIVE, Action, LATE, Rules, Side};
 use super::reach::{Answers, Question, Reach, life_until, milliseconds};
 use super::tether::{Outcome, Tether, Wake};
 use super::{Context, Hold, Prepared, Presence, Refusal, SparedFlow, Trace};
-use crate::agent::kernel::netlink::{Refused, Socket};
+use crate::agent::kernel::netlink::{self, Refused, Socket};
+use crate::agent::kernel::network::Network;
 use crate::agent::kernel::nft::{self, Batch, Counter, QueueKind, Table};
 use crate::agent::{facts, spared};
 
@@ -35,7 +36,7 @@ pub fn prepare(effect: &PacketFilter, context: &Context) -> Result<Prepared, Ref
     let table = free_table(context)?;
     let spared = spared::resolve(&effect.flow, context.coordinator);
     let hold = Hold::PacketFilter { table: table.clone(), filter: effect.clone(), spared };
-    Ok(Prepared { hold, traces: vec![Trace::NftTable { name: table }] })
+    Ok(Prepared { hold, traces: vec![Trace::NftTable { name: table, network: Network::here().ok() }] })
 }
 
 /// What no network effect can do on this host, said before anything is tried.
@@ -235,7 +236,7 @@ pub fn remove(table: &str) -> anyhow::Result<()> {
     let found = match find(table) {
         Ok(found) => found,
         Err(refused) if no_nf_tables(&refused) => return Ok(()),
-        Err(refused) => anyhow::bail!("nft table {table}: {refused}"),
+        Err(refused) => anyhow::bail!("nft table {table}: {}", netlink::because(&refused)),
     };
     let Some(found) = found else { return Ok(()) };
     anyhow::ensure!(found.ours, "the nft table {table} does not carry our mark: it is left alone");
@@ -247,7 +248,7 @@ pub fn remove(table: &str) -> anyhow::Result<()> {
         Err(refused) if refused.errno == Errno::EPERM && found.owner.is_some() => {
             anyhow::bail!("the nft table {table} is owned by a live socket: it goes when its holder ends")
         }
-        Err(refused) => anyhow::bail!("nft table {table}: {refused}"),
+        Err(refused) => anyhow::bail!("nft table {table}: {}", netlink::because(&refused)),
     }
 }
 
@@ -257,7 +258,7 @@ pub fn observe(table: &str) -> Presence {
         Ok(Some(found)) if found.ours => Presence::Present(format!("nft table {table}")),
         Ok(Some(_)) => Presence::Unknown(format!("an nft table {table} is there and does not carry our mark")),
         Err(refused) if no_nf_tables(&refused) => Presence::Absent,
-        Err(refused) => Presence::Unknown(format!("nft table {table}: {refused}")),
+        Err(refused) => Presence::Unknown(format!("nft table {table}: {}", netlink::because(&refused))),
     }
 }
 
@@ -266,7 +267,7 @@ pub fn leftovers() -> anyhow::Result<Vec<String>> {
     match nft::open().and_then(|mut socket| Table::all(&mut socket)) {
         Ok(tables) => Ok(tables.into_iter().filter(|t| t.ours && t.owner.is_none()).map(|table| table.name).collect()),
         Err(refused) if no_nf_tables(&refused) => Ok(Vec::new()),
-        Err(refused) => anyhow::bail!("nft tables cannot be listed: {refused}"),
+        Err(refused) => anyhow::bail!("nft tables cannot be listed: {}", netlink::because(&refused)),
     }
 }
 

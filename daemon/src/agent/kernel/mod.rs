@@ -8,6 +8,7 @@ pub mod links;
 pub mod memory;
 pub mod namespace;
 pub mod netlink;
+pub mod network;
 pub mod nfqueue;
 pub mod nft;
 pub mod pidfd;

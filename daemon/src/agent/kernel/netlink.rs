@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::capability::Capability;
+
 /// Netlink families (linux/netlink.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
@@ -164,6 +166,16 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+/// For people: what the kernel said, and which privilege it wanted.
+pub fn because(refused: &Refused) -> String {
+    match refused.errno {
+        Errno::EPERM if !Capability::NetAdmin.is_held() => {
+            format!("{refused}: this process has no {} (any more)", Capability::NetAdmin.name())
+        }
+        _ => refused.to_string(),
+    }
+}
 
 impl From<Errno> for Refused {
     fn from(errno: Errno) -> Self {

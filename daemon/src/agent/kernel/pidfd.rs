@@ -46,8 +46,14 @@ impl PidFd {
             Err(Errno::ESRCH) => return Ok(None),
             Err(error) => return Err(error),
         };
+        let fd = PidFd(fd);
         // Checked after opening: from here on the number cannot change its meaning unseen.
-        Ok(stat(process.pid).is_some_and(|(_, start)| start == process.start).then_some(PidFd(fd)))
+        match stat(process.pid) {
+            Some((_, start)) => Ok((start == process.start).then_some(fd)),
+            None if fd.wait_gone(Duration::ZERO) => Ok(None),
+            // It runs, and /proc does not show it (`hidepid`, proc(5), and a privilege that was lost): that is not gone.
+            None => Err(Errno::EACCES),
+        }
     }
 
     /// Sends a signal. False: it was gone already.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use squall_experiments::api::Health;
+use squall_experiments::api::{Health, NodeNow};
 use squall_experiments::inventory::Node;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -81,8 +81,10 @@ async fn health(State(coordinator): State<Arc<Coordinator>>) -> Json<Health> {
 
 /// Every node that is known, by name.
 #[utoipa::path(get, path = "/v1/nodes", responses((status = 200, body = ref("#/components/schemas/Nodes"))))]
-async fn nodes(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<Node>> {
-    Json(coordinator.hub.inventory().nodes.into_values().collect())
+async fn nodes(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<NodeNow>> {
+    let nodes = coordinator.hub.inventory().nodes.into_values();
+    let now = |node: Node| NodeNow { unconfirmed: coordinator.unconfirmed(&node.name), node };
+    Json(nodes.map(now).collect())
 }
 
 /// A node that is gone for good counts no more for shares and quorums. One that is connected is not forgotten.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use axum::Json;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
-use squall_experiments::api::{Created, Halted, Health, Lever, Planned, Problem, Rerun, RunSummary, Submit};
+use squall_experiments::api::{Created, Halted, Health, Lever, NodeNow, Planned, Problem, Rerun, RunSummary, Submit};
 use squall_experiments::inventory::Node;
 use squall_experiments::report::Report;
 use squall_experiments::run_event::RunEvent;
@@ -31,6 +31,7 @@ fn complete(paths: &OpenApi) -> Value {
     generator.subschema_for::<Health>();
     generator.subschema_for::<Lever>();
     generator.subschema_for::<Node>();
+    generator.subschema_for::<NodeNow>();
     generator.subschema_for::<Planned>();
     generator.subschema_for::<Problem>();
     generator.subschema_for::<Report>();
@@ -40,7 +41,7 @@ fn complete(paths: &OpenApi) -> Value {
     generator.subschema_for::<Submit>();
     let mut schemas = Value::Object(generator.take_definitions(true));
     let array_of = |name: &str| json!({"type": "array", "items": {"$ref": format!("#/components/schemas/{name}")}});
-    schemas["Nodes"] = array_of("Node");
+    schemas["Nodes"] = array_of("NodeNow");
     schemas["RunSummaries"] = array_of("RunSummary");
     schemas["RunEvents"] = array_of("RunEvent");
     let mut document = serde_json::to_value(paths).unwrap_or_default();

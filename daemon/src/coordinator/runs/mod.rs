@@ -14,7 +14,7 @@ use squall_experiments::api::RunSummary;
 use squall_experiments::audit::What;
 use squall_experiments::experiment::Experiment;
 use squall_experiments::plan::{Plan, PlannedStep};
-use squall_experiments::run_event::{Event, Verdict};
+use squall_experiments::run_event::{Event, InjectionState, Verdict};
 use squall_experiments::run_state::{Input, Output, RunState, Settings};
 use squall_experiments::wire::ToAgent;
 use tokio::sync::mpsc;
@@ -249,6 +249,9 @@ impl Runs {
                 Late::Changed { node, injection, state } if state.is_clean() => {
                     self.confirm(|unconfirmed, on| unconfirmed == injection && on == node);
                 }
+                Late::Changed { node, injection, state: InjectionState::RevertUnconfirmed } => {
+                    tracing::error!(node, injection, "something may be left on this node: its undo is not confirmed");
+                }
                 Late::Changed { .. } => {}
                 Late::Back { node, open } => {
                     let is_open = |injection: &str| open.iter().any(|open| open.injection == injection);
@@ -351,6 +354,13 @@ impl Runs {
     pub fn dirty(&self) -> Vec<String> {
         let inner = self.lock();
         inner.held.iter().filter(|held| held.exposure.dirty).map(|held| held.exposure.run.clone()).collect()
+    }
+
+    /// What runs left on a node and no agent has confirmed to be gone.
+    pub fn unconfirmed(&self, node: &str) -> Vec<String> {
+        let inner = self.lock();
+        let all = inner.held.iter().flat_map(|held| &held.unconfirmed);
+        all.filter(|(_, on)| *on == node).map(|(injection, _)| injection.clone()).collect()
     }
 
     /// Why an experiment's probes cannot be taken here.

@@ -21,6 +21,7 @@ use super::reach::{Answers, Reach, life_until, milliseconds};
 use super::tether::{Outcome, Tether, Wake};
 use super::{Context, Hold, Prepared, Presence, Refusal, SparedFlow, Trace};
 use crate::agent::kernel::netlink::Socket;
+use crate::agent::kernel::network::Network;
 use crate::agent::kernel::nft::{self, Queue, QueueKind};
 use crate::agent::kernel::{nfqueue, tc};
 use crate::agent::{facts, spared};
@@ -34,7 +35,7 @@ pub fn prepare(effect: &PacketDelay, context: &Context) -> Result<Prepared, Refu
     facts::network::require(Ability::PacketFilter)?;
     check_flow(&effect.flow)?;
     let table = free_table(context)?;
-    let mut traces = vec![Trace::NftTable { name: table.clone() }];
+    let mut traces = vec![Trace::NftTable { name: table.clone(), network: Network::here().ok() }];
     let (queue, interfaces) = match effect.engine {
         Engine::PacketQueue => {
             facts::network::require(Ability::PacketQueue)?;

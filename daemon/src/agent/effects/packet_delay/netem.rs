@@ -9,7 +9,8 @@ use squall_experiments::effect::{Direction, Distribution, PacketDelay};
 use super::model::spread;
 use crate::agent::effects::{Presence, Refusal, Trace};
 use crate::agent::kernel::links::{self, Link};
-use crate::agent::kernel::netlink::Socket;
+use crate::agent::kernel::netlink::{self, Socket};
+use crate::agent::kernel::network::Network;
 use crate::agent::kernel::tc::{self, Netem};
 
 /// Reserved: `5a11:` for the prio root, `5a12:` for netem.
@@ -40,7 +41,9 @@ pub fn prepare(effect: &PacketDelay) -> Result<(Vec<u32>, Vec<Trace>), Refusal> 
         default_root(&mut socket, link)?;
     }
     let indexes: Vec<u32> = chosen.iter().map(|link| link.index).collect();
-    let traces = indexes.iter().map(|interface| Trace::Netem { interface: *interface, handle: ROOT_HANDLE }).collect();
+    let network = Network::here().ok();
+    let trace = |interface: &u32| Trace::Netem { interface: *interface, handle: ROOT_HANDLE, network };
+    let traces = indexes.iter().map(trace).collect();
     Ok((indexes, traces))
 }
 
@@ -108,7 +111,9 @@ pub fn remove(interface: u32, handle: u32) -> anyhow::Result<()> {
     match tc::open()?.request(tc::delete_root(interface, handle)) {
         Ok(_) => Ok(()),
         Err(refused) if tc::is_gone(&refused) => Ok(()),
-        Err(refused) => anyhow::bail!("qdisc {:x}: of interface {interface}: {refused}", handle >> 16),
+        Err(refused) => {
+            anyhow::bail!("qdisc {:x}: of interface {interface}: {}", handle >> 16, netlink::because(&refused))
+        }
     }
 }
 
