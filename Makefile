@@ -8,16 +8,29 @@ MAKEFLAGS += --no-print-directory
 PACKAGES := build-essential pkg-config nftables iptables iproute2 iputils-ping haproxy nginx-light iperf3 curl procps util-linux
 # A program of each, to see whether it is there.
 PROGRAMS := cc pkg-config nft iptables ip ping haproxy nginx iperf3 curl ps nsenter
+# The same for the shop: `make demo` and the other suites do without.
+SHOP_PACKAGES := postgresql patroni etcd-server etcd-client redis-server prometheus prometheus-alertmanager pgbackrest python3-etcd python3-psycopg2 haproxy curl wrk
+SHOP_PROGRAMS := psql patroni etcd etcdctl redis-server prometheus prometheus-alertmanager pgbackrest haproxy curl wrk
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help demo test root soak fuzz schemathesis bench fmt lint check deny setup clean guest
+.PHONY: shop shop-down shop-setup help demo test root soak fuzz schemathesis bench fmt lint check deny setup clean guest
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: setup ## Six experiments against haproxy and three nginx on hosts of a lab; reports in reports/
 	@cargo build --quiet --workspace --bins
 	@cargo run --quiet -p squall-tests --bin demo
+
+shop: setup shop-setup ## The highly available shop on eleven hosts of a lab, with Squall, until Ctrl-C (SHOP=weak: with all its weaknesses)
+	@cargo build --quiet --workspace --bins
+	@SHOP='$(SHOP)' cargo run --quiet -p squall-tests --bin shop -- up
+
+shop-down: ## Closes a shop that runs elsewhere, and sees that nothing of it is left
+	@cargo run --quiet -p squall-tests --bin shop -- down
+
+shop-setup:
+	@bash tests/setup.bash "$(MSRV)" "$(SHOP_PACKAGES)" "$(SHOP_PROGRAMS)"
 
 test: setup ## Everything: formatting, lints, unit tests, suites with real faults in the lab
 	@cargo fmt --all --check

@@ -34,7 +34,7 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 0
 fi
 echo "setup: installing (missing: ${missing[*]})"
-# The lab starts haproxy and nginx itself; the machine must not. Only for the time of the install, only if nobody else decided.
+# The lab starts servers itself; the machine must not. Only for the time of the install, only if nobody else decided.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT

@@ -5,6 +5,7 @@
 pub mod commander;
 pub mod fleet;
 pub mod guest;
+pub mod ha_shop;
 pub mod holding;
 pub mod lab;
 pub mod pair;

@@ -29,11 +29,17 @@ pub fn program(name: &str) -> PathBuf {
         if !root().join("Cargo.toml").is_file() {
             return;
         }
-        // What is compiled into them, and nothing else: tests beside the sources do not make a program old.
-        let parts = ["daemon/src", "cli/src", "experiments/src"];
-        let newest = parts.iter().map(|part| newest_below(&root().join(part))).max();
-        let built_at = |name: &str| built().join(name).metadata().and_then(|meta| meta.modified()).ok();
-        if ["squalld", "squall"].iter().any(|name| built_at(name) < newest) {
+        // What is compiled into each, and nothing else: tests beside the sources do not make a program old.
+        let parts: [(&str, &[&str]); 3] = [
+            ("squalld", &["daemon/src", "experiments/src"]),
+            ("squall", &["cli/src", "experiments/src"]),
+            ("squall-shop", &["tests/shop/src"]),
+        ];
+        let is_old = |(name, parts): &(&str, &[&str])| {
+            let built_at = built().join(name).metadata().and_then(|meta| meta.modified()).ok();
+            built_at < parts.iter().map(|part| newest_below(&root().join(part))).max()
+        };
+        if parts.iter().any(is_old) {
             let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
             cargo.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(root());
             if built().ends_with("release") {

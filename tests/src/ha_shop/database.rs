@@ -1,0 +1,170 @@
+//! The database: PostgreSQL with streaming replication on three hosts, Patroni deciding which is primary, etcd remembering it.
+
+use std::time::Duration;
+
+use super::{CONTROL, OPENING, Recipe, Weakness, directory, service};
+use crate::lab::{Finished, Host, Lab, Running, wait_until};
+
+pub(super) const NODES: [&str; 3] = ["db1", "db2", "db3"];
+/// The database's own filesystem on each node, small enough to be filled.
+pub const DISK: &str = "/var/lib/postgresql";
+const DISK_SIZE: &str = "400m";
+const DATA: &str = "/var/lib/postgresql/data";
+
+pub(super) fn start(lab: &Lab, recipe: &Recipe) -> Vec<Running> {
+    let etcd = NODES.map(|name| etcd(lab, lab.host(name)));
+    let patroni = NODES.map(|name| patroni(lab, lab.host(name), recipe));
+    etcd.into_iter().chain(patroni).collect()
+}
+
+fn etcd(lab: &Lab, host: &Host) -> Running {
+    let at = |host: &Host, port: u16| format!("http://{}:{port}", host.ipv4());
+    let cluster: Vec<String> = NODES.iter().map(|name| format!("{name}={}", at(lab.host(name), 2380))).collect();
+    let (peer, client) = (at(host, 2380), at(host, 2379));
+    let options = [
+        ("--name", host.name()),
+        ("--data-dir", "/var/lib/etcd"),
+        ("--listen-peer-urls", &peer),
+        ("--initial-advertise-peer-urls", &peer),
+        ("--listen-client-urls", &client),
+        ("--advertise-client-urls", &client),
+        ("--initial-cluster", &cluster.join(",")),
+        ("--initial-cluster-state", "new"),
+        // Ten times a heartbeat, so that a busy machine makes no elections.
+        ("--heartbeat-interval", "150"),
+        ("--election-timeout", "1500"),
+        ("--log-level", "warn"),
+    ];
+    let arguments: Vec<&str> = options.iter().flat_map(|(name, value)| [*name, *value]).collect();
+    service(host, "etcd", None, "etcd", &arguments)
+}
+
+fn patroni(lab: &Lab, host: &Host, recipe: &Recipe) -> Running {
+    host.small_disk(DISK, DISK_SIZE);
+    directory(host, DATA, "postgres");
+    directory(host, "/run/postgresql", "postgres");
+    host.write("/run/shop/patroni.yml", config(lab, host, recipe));
+    service(host, "patroni", Some("postgres"), "patroni", &["/run/shop/patroni.yml"])
+}
+
+fn config(lab: &Lab, host: &Host, recipe: &Recipe) -> String {
+    let (name, address) = (host.name(), host.ipv4());
+    let etcd: Vec<String> = NODES.iter().map(|name| format!("{}:2379", lab.host(name).ipv4())).collect();
+    let (synchronous, commit, lag) = match recipe.is(Weakness::UnsafeFailover) {
+        false => (true, "on", 1 << 20),
+        true => (false, "off", 1_u64 << 40),
+    };
+    format!(
+        "scope: shop
+name: {name}
+restapi: {{listen: '{address}:8008', connect_address: '{address}:8008'}}
+etcd3: {{hosts: [{etcd}]}}
+bootstrap:
+  dcs:
+    # The shortest that keeps loop_wait + 2 * retry_timeout <= ttl.
+    ttl: 10
+    loop_wait: 2
+    retry_timeout: 3
+    maximum_lag_on_failover: {lag}
+    synchronous_mode: {synchronous}
+    postgresql:
+      use_pg_rewind: true
+      use_slots: true
+      parameters:
+        max_connections: 120
+        shared_buffers: 24MB
+        max_wal_size: 64MB
+        min_wal_size: 32MB
+        wal_keep_size: 32MB
+        wal_log_hints: 'on'
+        wal_level: replica
+        max_wal_senders: 8
+        max_replication_slots: 8
+        hot_standby: 'on'
+        synchronous_commit: '{commit}'
+        wal_sender_timeout: 5s
+        wal_receiver_timeout: 5s
+        max_worker_processes: 4
+        autovacuum_max_workers: 1
+        jit: 'off'
+        track_commit_timestamp: 'off'
+  initdb: [{{encoding: UTF8}}, {{locale: C}}, data-checksums, {{wal-segsize: '4'}}]
+  pg_hba:
+    # A lab has no strangers.
+    - local all all trust
+    - host all all 10.77.0.0/16 trust
+    - host replication all 10.77.0.0/16 trust
+postgresql:
+  listen: '0.0.0.0:5432'
+  connect_address: '{address}:5432'
+  data_dir: {DATA}
+  bin_dir: {bin}
+  pgpass: {DISK}/pgpass
+  authentication:
+    superuser: {{username: postgres}}
+    replication: {{username: replicator}}
+    rewind: {{username: postgres}}
+  create_replica_methods: [basebackup]
+  basebackup: {{checkpoint: fast}}
+  parameters: {{unix_socket_directories: /run/postgresql}}
+watchdog: {{mode: 'off'}}
+",
+        etcd = etcd.join(", "),
+        bin = programs(),
+    )
+}
+
+/// Where Debian puts the newest PostgreSQL's own programs.
+fn programs() -> String {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max();
+    let newest = newest.expect("PostgreSQL is installed: make shop installs what is missing");
+    format!("/usr/lib/postgresql/{newest}/bin")
+}
+
+/// Waits until a primary and two replicas that follow it are there.
+pub(super) fn wait_for_replicas(lab: &Lab) {
+    let streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    let following = || {
+        std::thread::sleep(Duration::from_millis(200));
+        sql(lab, streams).stdout.trim() == "2"
+    };
+    let log = || std::fs::read_to_string(lab.host("db1").path("/var/log/patroni.log")).unwrap_or_default();
+    assert!(wait_until(OPENING, following), "the database does not come up:\n{}", log());
+}
+
+/// The shop's tables and products.
+pub(super) fn fill(lab: &Lab) {
+    let database = psql(lab, "postgres", &["-c", "CREATE ROLE shop LOGIN", "-c", "CREATE DATABASE shop OWNER shop"]);
+    assert!(database.ok(), "{}", database.stderr);
+    let tables = "SET ROLE shop;
+        CREATE TABLE products (id int PRIMARY KEY, name text NOT NULL, cents int NOT NULL CHECK (cents > 0));
+        CREATE TABLE cart (session text, product int REFERENCES products, quantity int NOT NULL, PRIMARY KEY (session, product));
+        CREATE TABLE orders (number bigint GENERATED ALWAYS AS IDENTITY, id text PRIMARY KEY, items int NOT NULL, cents int NOT NULL,
+            written timestamptz NOT NULL DEFAULT now());
+        INSERT INTO products SELECT id, 'Umbrella No. ' || id, 500 + id * 25 FROM generate_series(1, 20) AS id;";
+    let filled = sql(lab, tables);
+    assert!(filled.ok(), "{}", filled.stderr);
+}
+
+/// Statements in the shop's database, through the balancer, as the superuser: rows without headings.
+pub(super) fn sql(lab: &Lab, statement: &str) -> Finished {
+    // Before it is filled there is only the first database.
+    let first = psql(lab, "shop", &["-c", statement]);
+    match first.stderr.contains("\"shop\" does not exist") {
+        true => psql(lab, "postgres", &["-c", statement]),
+        false => first,
+    }
+}
+
+fn psql(lab: &Lab, database: &str, more: &[&str]) -> Finished {
+    let target = format!("host=database.lab port=5432 user=postgres dbname={database} connect_timeout=3");
+    let mut arguments = vec!["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &target];
+    arguments.extend(more);
+    lab.host(CONTROL).run("psql", &arguments)
+}
+
+pub(super) fn is_primary(lab: &Lab, node: &str) -> bool {
+    let url = format!("http://{node}.lab:8008/primary");
+    lab.host(CONTROL).run("curl", &["-sf", "-m", "2", "-o", "/dev/null", &url]).ok()
+}
