@@ -46,7 +46,7 @@ pub enum Output {
 
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Check experiment files: every mistake with its place and a hint
+    /// Check experiment and schedule files: every mistake with its place and a hint
     Validate(verbs::validate::Validate),
     /// Show what a run would do to which host; nothing is done
     Plan(verbs::plan::Plan),
@@ -76,8 +76,10 @@ pub enum Verb {
     Catalogue(verbs::catalogue::Catalogue),
     /// Check or print audit logs, from their files
     Audit(verbs::audit::Audit),
-    /// Print the JSON Schema of experiment files
-    Schema,
+    /// What starts by itself, and when
+    Schedule(verbs::schedule::Schedule),
+    /// Print the JSON Schema of experiment files, or of another kind
+    Schema(verbs::schema::Schema),
     /// Say what this host can do and what is missing
     Doctor(verbs::daemon::Passed),
     /// Undo what a crash may have left on this host

@@ -18,7 +18,18 @@
 //! | `POST /v1/runs/{run}/clear` | | [`RunSummary`]: an operator has seen that the hosts of a dirty run are clean; its exposure is free again |
 //! | `GET /v1/lever` | | [`Lever`] |
 //! | `POST /v1/lever/engage`, `POST /v1/lever/release` | | [`Lever`]: while it is engaged no run is admitted |
+//! | `GET /v1/schedules`, `POST /v1/schedules` | [`AddSchedule`] | `Vec<ScheduleInfo>` · 201 [`ScheduleInfo`] |
+//! | `GET`, `DELETE /v1/schedules/{schedule}` | | [`ScheduleInfo`] |
+//! | `POST /v1/schedules/{schedule}/pause`, `.../resume` | | [`ScheduleInfo`] |
+//! | `POST /v1/schedules/{schedule}/run` | | [`Firing`] |
+//! | `GET /v1/schedules/{schedule}/next?count=N`, `.../firings` | | `Vec<Slot>` · `Vec<Firing>`, newest first |
+//! | `GET /v1/calendar?days=N` | | [`Calendar`] |
 //! | `GET /v1/openapi.json` | | the OpenAPI document |
+//!
+//! [`AddSchedule`]: crate::schedule::firing::AddSchedule
+//! [`ScheduleInfo`]: crate::schedule::firing::ScheduleInfo
+//! [`Firing`]: crate::schedule::firing::Firing
+//! [`Calendar`]: crate::schedule::firing::Calendar
 //!
 //! `{run}` is a run's id, an unambiguous beginning or end of it, or `last`. Every call carries `Authorization: Bearer TOKEN`; any error is a [`Problem`].
 //! A user's role says what they may (403 otherwise). With the shared token of `access.json`, `Squall-User: NAME` says who calls, for the records.

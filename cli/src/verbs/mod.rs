@@ -16,6 +16,7 @@ pub mod report;
 pub mod rerun;
 pub mod run;
 pub mod runs;
+pub mod schedule;
 pub mod schema;
 pub mod validate;
 pub mod watch;
@@ -46,7 +47,8 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Faults(verb) => verb.run(global),
         Verb::Catalogue(verb) => verb.run(global),
         Verb::Audit(verb) => verb.run(global),
-        Verb::Schema => schema::run(),
+        Verb::Schedule(verb) => wait(verb.run(global)),
+        Verb::Schema(verb) => verb.run(),
         Verb::Doctor(verb) => verb.exec("doctor"),
         Verb::Sweep(verb) => verb.exec("sweep"),
         Verb::Completions(verb) => verb.run(),

@@ -5,7 +5,25 @@ use squall_experiments::schema;
 use crate::exit::{Exit, Failure};
 use crate::paint;
 
-pub fn run() -> Result<Exit, Failure> {
-    paint::json(&schema::experiment());
-    Ok(Exit::Held)
+#[derive(clap::Args)]
+pub struct Schema {
+    /// Of which files
+    #[arg(value_enum, default_value_t = Kind::Experiment, value_name = "KIND")]
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Experiment,
+    Schedule,
+}
+
+impl Schema {
+    pub fn run(self) -> Result<Exit, Failure> {
+        match self.kind {
+            Kind::Experiment => paint::json(&schema::experiment()),
+            Kind::Schedule => paint::json(schema::schedule()),
+        }
+        Ok(Exit::Held)
+    }
 }

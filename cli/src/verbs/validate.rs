@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use squall_experiments::mistake::Mistakes;
 use squall_experiments::parse;
 
 use crate::args::{Global, Output};
@@ -11,7 +12,7 @@ use crate::{experiment_file, paint};
 
 #[derive(clap::Args)]
 pub struct Validate {
-    /// Experiment files, YAML or JSON (- is the standard input)
+    /// Experiment or schedule files, YAML or JSON (- is the standard input)
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -36,20 +37,12 @@ impl Validate {
                     continue;
                 }
             };
-            match parse::parse(&file, &text) {
-                Ok(experiment) if json_wanted => {
-                    answers
-                        .push(json!({"file": file, "valid": true, "name": experiment.metadata.name, "mistakes": []}));
+            match read(&file, &text) {
+                Ok((name, _)) if json_wanted => {
+                    answers.push(json!({"file": file, "valid": true, "name": name, "mistakes": []}));
                 }
-                Ok(experiment) => {
-                    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-                    paint::say(format!(
-                        "{file}: {}: {}, {}, {}",
-                        paint::painted(paint::GOOD, "valid"),
-                        experiment.metadata.name,
-                        count(experiment.steady_state.len(), "probe"),
-                        count(experiment.method.len(), "step"),
-                    ));
+                Ok((name, what)) => {
+                    paint::say(format!("{file}: {}: {name}, {what}", paint::painted(paint::GOOD, "valid")));
                 }
                 Err(mistakes) => {
                     exit = Exit::Usage;
@@ -69,4 +62,21 @@ impl Validate {
         }
         Ok(exit)
     }
+}
+
+/// Its name, and what is in it, by the kind that it says it is.
+fn read(file: &str, text: &str) -> Result<(String, String), Mistakes> {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    Ok(match parse::kind(text).as_str() {
+        "Schedule" => {
+            let schedule = parse::schedule(file, text)?;
+            let what = format!("{} on the clocks of {}", schedule.cron, schedule.time_zone);
+            (schedule.metadata.name, what)
+        }
+        _ => {
+            let experiment = parse::parse(file, text)?;
+            let (probes, steps) = (experiment.steady_state.len(), experiment.method.len());
+            (experiment.metadata.name, format!("{}, {}", count(probes, "probe"), count(steps, "step")))
+        }
+    })
 }

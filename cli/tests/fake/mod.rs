@@ -88,6 +88,7 @@ impl Fake {
         let app = Router::new()
             .route("/v1/runs", post(submit).get(runs))
             .route("/v1/plans", post(submit))
+            .route("/v1/schedules", post(add_schedule))
             .route("/v1/nodes", get(nodes))
             .route("/v1/nodes/{node}", delete(forget))
             .route("/v1/halt", post(halt))
@@ -179,6 +180,17 @@ async fn submit(State(shared): Known, headers: HeaderMap, body: String) -> Resul
         return Err(problem(status, kind, "the test says so"));
     }
     Ok((StatusCode::CREATED, axum::Json(serde_json::json!({"run": RUN}))).into_response())
+}
+
+/// Keeps it as it was sent.
+async fn add_schedule(State(shared): Known, headers: HeaderMap, body: String) -> Result<Response, Response> {
+    admit(&shared, &headers, "add schedule".into())?;
+    let sent: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let next = serde_json::json!({"atMs": 0, "local": "2026-03-02T02:30:00+01:00[Europe/Berlin]"});
+    let info =
+        serde_json::json!({"schedule": sent["schedule"], "owner": "ana", "paused": false, "next": next, "last": null});
+    *shared.submitted.lock().unwrap() = Some(sent);
+    Ok((StatusCode::CREATED, axum::Json(info)).into_response())
 }
 
 async fn halt(State(shared): Known, headers: HeaderMap) -> Result<Response, Response> {

@@ -20,6 +20,7 @@ pub mod permission;
 mod probes;
 pub mod role;
 mod runs;
+mod scheduler;
 pub mod signer;
 mod store;
 mod trail;
@@ -50,8 +51,11 @@ use identity::{Authority, NodeIdentity};
 use lever::SafetyLever;
 use listener::Limits;
 use runs::Runs;
+use scheduler::Scheduler;
 use store::{Durability, Store};
 use unix_socket::LocalDoor;
+
+use crate::clock::Wall;
 
 /// The one port, unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7431";
@@ -78,6 +82,8 @@ pub struct Config {
     pub certificate_life: Duration,
     /// Certificate, key and authorities of an operator's own, beside the coordinator's own authority.
     pub brought: Option<brought::Files>,
+    /// Where schedules have the time of day from.
+    pub wall: Wall,
 }
 
 impl Config {
@@ -94,6 +100,7 @@ impl Config {
             ephemeral: false,
             certificate_life: enrolment::DEFAULT_LIFE,
             brought: None,
+            wall: Wall::default(),
         }
     }
 }
@@ -110,6 +117,7 @@ struct Coordinator {
     authority: Authority,
     revocations: Arc<Revocations>,
     certificate_life: Duration,
+    scheduler: Scheduler,
 }
 
 impl Coordinator {
@@ -194,9 +202,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         authority,
         revocations,
         certificate_life: config.certificate_life,
+        scheduler: Scheduler::new(config.wall.clone()),
     });
     let mut watches = vec![listening_late, watching, tokio::spawn(deeds::watch(coordinator.clone()))];
     watches.extend(replacing);
+    coordinator.store.lose_claims(epoch)?;
+    tokio::spawn(scheduler::drive(Arc::downgrade(&coordinator)));
     let stop = CancellationToken::new();
     let app = api::router(coordinator.clone());
     let door = door(&config)?;
@@ -232,6 +243,11 @@ impl Running {
         self.coordinator.hub.wait_connected(node).await;
     }
 
+    /// Looks for slots that are due now, as it does every second. For tests that tell the time.
+    pub async fn look_at_schedules(&self) {
+        scheduler::look(&self.coordinator).await;
+    }
+
     /// Nodes that are connected now.
     pub fn connected(&self) -> usize {
         self.coordinator.hub.connected()
@@ -239,6 +255,7 @@ impl Running {
 
     /// Halts every run, waits until all is reverted (two leases at most) and stops serving. Runs that it leaves dirty.
     pub async fn stop(self, by: &str) -> Vec<String> {
+        self.coordinator.scheduler.stop();
         self.coordinator.runs.stop(by, self.coordinator.hub.lease * 2).await;
         let dirty = self.coordinator.runs.dirty();
         self.coordinator.hub.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -256,6 +273,7 @@ impl Running {
 
     /// As a SIGKILL would end it: nothing is halted, nothing is said. For tests of what comes after.
     pub fn kill(self) {
+        self.coordinator.scheduler.stop();
         self.coordinator.runs.kill();
         self.serving.abort();
         if let Some(local) = self.serving_local {

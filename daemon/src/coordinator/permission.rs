@@ -75,6 +75,11 @@ fn act(method: &Method, route: &str) -> Option<Act> {
             Act::Look
         }
         ("GET" | "HEAD", "/v1/runs/{run}/report" | "/v1/runs/{run}/report.html") => Act::Look,
+        ("GET" | "HEAD", "/v1/schedules" | "/v1/schedules/{schedule}" | "/v1/calendar") => Act::Look,
+        ("GET" | "HEAD", "/v1/schedules/{schedule}/next" | "/v1/schedules/{schedule}/firings") => Act::Look,
+        ("POST", "/v1/schedules/{schedule}/pause") => Act::Stop,
+        ("POST", "/v1/schedules" | "/v1/schedules/{schedule}/resume" | "/v1/schedules/{schedule}/run") => Act::Run,
+        ("DELETE", "/v1/schedules/{schedule}") => Act::Run,
         ("POST", "/v1/halt" | "/v1/runs/{run}/halt" | "/v1/lever/engage") => Act::Stop,
         ("POST", "/v1/plans") => Act::Plan,
         ("POST", "/v1/runs" | "/v1/runs/{run}/rerun") => Act::Run,
@@ -105,7 +110,7 @@ mod tests {
     use super::*;
 
     /// Who may, written out by hand: v r a p o d c are viewer, runner, author, approver, operator, admin, ci.
-    const EXPECTED: [(&str, &str, &str); 19] = [
+    const EXPECTED: [(&str, &str, &str); 29] = [
         ("get", "/v1/health", "vrapodc"),
         ("get", "/v1/nodes", "vrapodc"),
         ("delete", "/v1/nodes/{node}", "od"),
@@ -124,6 +129,16 @@ mod tests {
         ("get", "/v1/lever", "vrapodc"),
         ("post", "/v1/lever/engage", "vrapodc"),
         ("post", "/v1/lever/release", "od"),
+        ("get", "/v1/schedules", "vrapodc"),
+        ("post", "/v1/schedules", "rodc"),
+        ("get", "/v1/schedules/{schedule}", "vrapodc"),
+        ("delete", "/v1/schedules/{schedule}", "rodc"),
+        ("post", "/v1/schedules/{schedule}/pause", "vrapodc"),
+        ("post", "/v1/schedules/{schedule}/resume", "rodc"),
+        ("post", "/v1/schedules/{schedule}/run", "rodc"),
+        ("get", "/v1/schedules/{schedule}/next", "vrapodc"),
+        ("get", "/v1/schedules/{schedule}/firings", "vrapodc"),
+        ("get", "/v1/calendar", "vrapodc"),
         ("get", "/v1/openapi.json", "vrapodc"),
     ];
 

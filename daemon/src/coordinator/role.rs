@@ -11,6 +11,7 @@ use squall_experiments::units::Span;
 use super::brought::Files;
 use super::identity::Authority;
 use super::{Config, DEFAULT_LISTEN, identity, start};
+use crate::clock::Wall;
 use crate::process_life::{StopSignals, log_to_stderr, raise_descriptor_limit, runtime};
 
 /// Where a coordinator keeps its things, unless told otherwise.
@@ -107,6 +108,7 @@ pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
         ephemeral: false,
         certificate_life: certificate_life.0,
         brought,
+        wall: Wall::default(),
     };
     runtime(2)?.block_on(async {
         let mut signals = StopSignals::catch()?;

@@ -12,5 +12,6 @@ mod probes;
 mod restart;
 mod roles;
 mod runs;
+mod schedules;
 mod unix_socket;
 mod world;

@@ -167,6 +167,11 @@ pub enum What {
     Lever {
         engaged: bool,
     },
+    /// A schedule was added, replaced, removed, paused, resumed or run by hand.
+    Schedule {
+        schedule: String,
+        change: String,
+    },
     /// On the agent: a frame that was no order for it, or not any more. `unrecorded`: so many more since the last such record.
     OrderRefused {
         epoch: u64,

@@ -49,6 +49,7 @@ impl fmt::Display for What {
             What::Cleared { run } => write!(f, "run {run} cleared by hand"),
             What::Lever { engaged: true } => f.write_str("safety lever engaged"),
             What::Lever { engaged: false } => f.write_str("safety lever released"),
+            What::Schedule { schedule, change } => write!(f, "schedule {schedule} {change}"),
             What::OrderRefused { epoch, sequence, why, unrecorded } => {
                 write!(f, "frame {sequence} of epoch {epoch} refused: {why}{}", more(*unrecorded))
             }

@@ -6,6 +6,17 @@ use serde::{Deserialize, Serialize};
 use super::Schedule;
 use super::slots::Slot;
 
+/// A schedule to be kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AddSchedule {
+    /// As JSON; what it runs is in it, or in the catalogue.
+    pub schedule: serde_json::Value,
+    /// Instead of the one of the same name, if there is one.
+    #[serde(default)]
+    pub replace: bool,
+}
+
 /// A schedule as it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -15,6 +15,7 @@ use crate::coordinator::Coordinator;
 use crate::coordinator::enrolment;
 use crate::coordinator::listener::{Origin, Peer};
 use crate::coordinator::permission::{self, Role};
+use crate::coordinator::store::Owner;
 
 /// The agents' path; [`crate::coordinator::agent_socket`] asks for their certificate.
 pub const AGENT_PATH: &str = "/v1/agent";
@@ -30,21 +31,32 @@ pub struct Caller {
     /// None: the token that everyone on this machine shares, which says that somebody may, not who it is.
     pub name: Option<String>,
     pub role: Role,
+    /// By a token of this coordinator's users.
+    is_user: bool,
     place: String,
 }
 
 impl Caller {
     /// For the records. A name that a caller gives itself (`Squall-User`) counts with the shared token only.
     pub fn by(&self, headers: &HeaderMap) -> String {
-        let name = match &self.name {
+        format!("{} at {}", self.who(headers), self.place)
+    }
+
+    /// As the owner of what is to start by itself.
+    pub fn owner(&self, headers: &HeaderMap) -> Owner {
+        let name = self.who(headers);
+        if self.is_user { Owner::User { name } } else { Owner::this_host(&name, self.role) }
+    }
+
+    fn who(&self, headers: &HeaderMap) -> String {
+        match &self.name {
             Some(name) => name.clone(),
             None => {
                 let claimed = headers.get("squall-user").and_then(|value| value.to_str().ok()).unwrap_or_default();
                 let name: String = claimed.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
                 if name.is_empty() { "somebody".to_owned() } else { name }
             }
-        };
-        format!("{name} at {}", self.place)
+        }
     }
 }
 
@@ -115,16 +127,16 @@ fn authenticate(coordinator: &Coordinator, request: &Request) -> Result<Caller, 
     let place = origin.place();
     // Whoever has a token shows it: it names a person, where the socket names an account.
     if let (Origin::ThisHost(user), None) = (origin, request.headers().get(header::AUTHORIZATION)) {
-        return Ok(Caller { name: Some(user.clone()), role: Role::Operator, place });
+        return Ok(Caller { name: Some(user.clone()), role: Role::Operator, is_user: false, place });
     }
     let token = bearer(request.headers()).ok_or_else(|| {
         ApiError::unauthenticated("send `Authorization: Bearer TOKEN` with a token of this coordinator")
     })?;
     if coordinator.token.matches(token) {
-        return Ok(Caller { name: None, role: Role::Admin, place });
+        return Ok(Caller { name: None, role: Role::Admin, is_user: false, place });
     }
     match coordinator.credentials.user(token)? {
-        Some(user) => Ok(Caller { name: Some(user.name), role: user.role, place }),
+        Some(user) => Ok(Caller { name: Some(user.name), role: user.role, is_user: true, place }),
         None => Err(ApiError::unauthenticated("this token is not (or no longer) one of this coordinator's")),
     }
 }

@@ -5,8 +5,9 @@ mod lever;
 mod openapi;
 pub mod problem;
 mod runs;
+mod schedules;
 mod stream;
-mod submit;
+pub mod submit;
 
 use std::sync::Arc;
 
@@ -43,6 +44,14 @@ fn routes() -> (Router<Arc<Coordinator>>, utoipa::openapi::OpenApi) {
         .routes(routes!(lever::status))
         .routes(routes!(lever::engage))
         .routes(routes!(lever::release))
+        .routes(routes!(schedules::list, schedules::add))
+        .routes(routes!(schedules::show, schedules::remove))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::run_now))
+        .routes(routes!(schedules::next))
+        .routes(routes!(schedules::firings))
+        .routes(routes!(schedules::calendar))
         .routes(routes!(openapi::document))
         .split_for_parts()
 }

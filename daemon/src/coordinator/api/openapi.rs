@@ -9,6 +9,7 @@ use squall_experiments::api::{Created, Halted, Health, Lever, NodeNow, Planned, 
 use squall_experiments::inventory::Node;
 use squall_experiments::report::Report;
 use squall_experiments::run_event::RunEvent;
+use squall_experiments::schedule::firing::{AddSchedule, Calendar, ScheduleInfo};
 use utoipa::openapi::OpenApi;
 
 /// Of the routes, set when they are made. The document is only written out when it is first asked for.
@@ -26,7 +27,10 @@ fn complete(paths: &OpenApi) -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
+    generator.subschema_for::<AddSchedule>();
+    generator.subschema_for::<Calendar>();
     generator.subschema_for::<Created>();
+    generator.subschema_for::<ScheduleInfo>();
     generator.subschema_for::<Halted>();
     generator.subschema_for::<Health>();
     generator.subschema_for::<Lever>();
@@ -42,6 +46,9 @@ fn complete(paths: &OpenApi) -> Value {
     let mut schemas = Value::Object(generator.take_definitions(true));
     let array_of = |name: &str| json!({"type": "array", "items": {"$ref": format!("#/components/schemas/{name}")}});
     schemas["Nodes"] = array_of("NodeNow");
+    schemas["Firings"] = array_of("Firing");
+    schemas["ScheduleInfos"] = array_of("ScheduleInfo");
+    schemas["Slots"] = array_of("Slot");
     schemas["RunSummaries"] = array_of("RunSummary");
     schemas["RunEvents"] = array_of("RunEvent");
     let mut document = serde_json::to_value(paths).unwrap_or_default();

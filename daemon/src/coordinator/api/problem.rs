@@ -21,6 +21,10 @@ impl ApiError {
         let reasons = reasons.into_iter().map(harmless).collect();
         ApiError { status, problem: Problem { kind, reasons } }
     }
+    /// For people.
+    pub fn reasons(&self) -> &[String] {
+        &self.problem.reasons
+    }
     pub fn invalid(reasons: Vec<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ProblemKind::Invalid, reasons)
     }

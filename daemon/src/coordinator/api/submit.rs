@@ -33,7 +33,8 @@ pub async fn plan(
     State(coordinator): State<Arc<Coordinator>>,
     Body(submit): Body<Submit>,
 ) -> Result<Json<Planned>, ApiError> {
-    let plan = resolve(&coordinator, &submit).await?;
+    let (experiment, seed) = read(&submit)?;
+    let plan = resolve(&coordinator, &experiment, seed).await?;
     let checks = coordinator.runs.check(&plan).await;
     Ok(Json(Planned { plan, checks }))
 }
@@ -48,8 +49,8 @@ pub async fn run(
     headers: HeaderMap,
     Body(submit): Body<Submit>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
-    let plan = resolve(&coordinator, &submit).await?;
-    let run = coordinator.runs.start(plan, caller.by(&headers)).await?;
+    let (experiment, seed) = read(&submit)?;
+    let run = start(&coordinator, &experiment, seed, caller.by(&headers)).await?;
     Ok((StatusCode::CREATED, Json(Created { run })))
 }
 
@@ -84,13 +85,27 @@ pub async fn rerun(
     Ok((StatusCode::CREATED, Json(Created { run })))
 }
 
-async fn resolve(coordinator: &Coordinator, submit: &Submit) -> Result<Plan, ApiError> {
-    let text = submit.experiment.to_string();
-    let experiment = parse::parse("experiment", &text)
+/// Plans an experiment and starts it, whoever asks: a person, a schedule, a game day.
+pub async fn start(
+    coordinator: &Coordinator,
+    experiment: &Experiment,
+    seed: Option<u64>,
+    by: String,
+) -> Result<String, ApiError> {
+    let plan = resolve(coordinator, experiment, seed).await?;
+    Ok(coordinator.runs.start(plan, by).await?)
+}
+
+fn read(submit: &Submit) -> Result<(Experiment, Option<u64>), ApiError> {
+    let experiment = parse::parse("experiment", &submit.experiment.to_string())
         .map_err(|mistakes| ApiError::invalid(mistakes.mistakes.iter().map(told).collect()))?;
+    Ok((experiment, submit.seed))
+}
+
+async fn resolve(coordinator: &Coordinator, experiment: &Experiment, seed: Option<u64>) -> Result<Plan, ApiError> {
     // 48 bits: exact in every JSON reader.
-    let seed = submit.seed.or(experiment.seed).unwrap_or_else(|| rand::rng().random_range(0..1 << 48));
-    plan_now(coordinator, &experiment, seed).await
+    let seed = seed.or(experiment.seed).unwrap_or_else(|| rand::rng().random_range(0..1 << 48));
+    plan_now(coordinator, experiment, seed).await
 }
 
 async fn plan_now(coordinator: &Coordinator, experiment: &Experiment, seed: u64) -> Result<Plan, ApiError> {
@@ -108,7 +123,7 @@ async fn plan_now(coordinator: &Coordinator, experiment: &Experiment, seed: u64)
 }
 
 /// By its pointer: lines and columns of what was sent mean nothing to its author.
-fn told(mistake: &Mistake) -> String {
+pub fn told(mistake: &Mistake) -> String {
     let place = if mistake.pointer.is_empty() { String::new() } else { format!("{}: ", mistake.pointer) };
     let hint = if mistake.hint.is_empty() { String::new() } else { format!(" (hint: {})", mistake.hint) };
     format!("{place}{}{hint}", mistake.message)

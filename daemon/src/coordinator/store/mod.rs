@@ -3,6 +3,7 @@
 //! Events are only ever appended. A commit does not wait for the disk (WAL, synchronous NORMAL): what is committed survives the death
 //! of this process; after a power cut the last moments may be missing, and then the agents' own journals and leases undo what they hold.
 
+mod schedules;
 mod tables;
 mod writer;
 
@@ -18,6 +19,7 @@ use squall_experiments::inventory::Node;
 use squall_experiments::run_event::Verdict;
 use tokio::sync::oneshot;
 
+pub use schedules::{Kept, Owner};
 pub use tables::prepare;
 use writer::{Command, Write};
 

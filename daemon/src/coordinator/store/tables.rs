@@ -9,7 +9,10 @@ use super::Durability;
 
 /// `PRAGMA application_id` of our files ("squl"), so that a foreign database is not written to.
 const APPLICATION_ID: i64 = 0x7371_756c;
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
+
+/// What each format brought, in order: a store of an older one gets what it lacks.
+const FORMATS: [&str; FORMAT as usize] = [TABLES, IDENTITY_TABLES, DEED_TABLE, SCHEDULE_TABLES];
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -44,6 +47,31 @@ CREATE TABLE revoked (node TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOU
 const DEED_TABLE: &str =
     "CREATE TABLE deed (id INTEGER PRIMARY KEY AUTOINCREMENT, who TEXT NOT NULL, json TEXT NOT NULL);";
 
+/// Came with format 4. A firing's key is what makes a slot be served once, whoever asks.
+const SCHEDULE_TABLES: &str = "
+CREATE TABLE schedule (
+    name TEXT PRIMARY KEY,
+    json TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    paused INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE firing (
+    schedule TEXT NOT NULL,
+    slot_ms INTEGER NOT NULL,
+    decided_ms INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    run TEXT,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (schedule, slot_ms)
+) WITHOUT ROWID;
+CREATE INDEX firing_decided ON firing (decided_ms);
+CREATE TABLE game_day (id TEXT PRIMARY KEY, json TEXT NOT NULL, open INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE webhook (name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE delivery (id TEXT PRIMARY KEY, webhook TEXT NOT NULL, json TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
+";
+
 pub const SELECT_RUN: &str = "SELECT id, name, by, submitted_wall_ms, duration_us, verdict, why, seed FROM run";
 
 /// Makes the tables, or checks that they are ours.
@@ -62,17 +90,16 @@ pub fn prepare(connection: &Connection, durability: Durability) -> anyhow::Resul
         (0, 0, 0) => {
             let ephemeral = i64::from(durability == Durability::Ephemeral);
             connection.execute_batch(&format!(
-                "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {IDENTITY_TABLES} {DEED_TABLE}
-                 INSERT INTO meta VALUES ('ephemeral', {ephemeral}); COMMIT;"
+                "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {}
+                 INSERT INTO meta VALUES ('ephemeral', {ephemeral}); COMMIT;",
+                FORMATS.concat()
             ))?;
             Ok(())
         }
         (APPLICATION_ID, FORMAT, _) => Ok(()),
-        (APPLICATION_ID, 1 | 2, _) => {
-            let identity = if format == 1 { IDENTITY_TABLES } else { "" };
-            connection.execute_batch(&format!(
-                "BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {identity} {DEED_TABLE} COMMIT;"
-            ))?;
+        (APPLICATION_ID, 1..FORMAT, _) => {
+            let lacks = FORMATS[usize::try_from(format)?..].concat();
+            connection.execute_batch(&format!("BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; {lacks} COMMIT;"))?;
             Ok(())
         }
         (APPLICATION_ID, other, _) => bail!("it has format {other}, this squalld reads format {FORMAT}"),

@@ -13,6 +13,10 @@ fn summary(run: &str) -> RunSummary {
     }
 }
 
+/// What came with format 4.
+const LATER: &str =
+    "DROP TABLE schedule; DROP TABLE firing; DROP TABLE game_day; DROP TABLE webhook; DROP TABLE delivery;";
+
 fn store(dir: &Path) -> Store {
     Store::open(&dir.join("squall.db"), Durability::Ephemeral).unwrap()
 }
@@ -90,16 +94,16 @@ async fn a_store_of_the_first_format_gets_the_tables_of_users_and_keeps_its_runs
     first.flush().await.unwrap();
     drop(first);
     let raw = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
-    raw.execute_batch(
-        "DROP TABLE user; DROP TABLE enrolment; DROP TABLE revoked; DROP TABLE deed; PRAGMA user_version = 1;",
-    )
+    raw.execute_batch(&format!(
+        "DROP TABLE user; DROP TABLE enrolment; DROP TABLE revoked; DROP TABLE deed; {LATER} PRAGMA user_version = 1;"
+    ))
     .unwrap();
     let again = store(dir.path());
     assert_eq!(again.unfinished().unwrap(), [summary("run-a")]);
     assert_eq!(raw.query_row("SELECT count(*) FROM user", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     // And one of the second that of deeds.
     drop(again);
-    raw.execute_batch("DROP TABLE deed; PRAGMA user_version = 2;").unwrap();
+    raw.execute_batch(&format!("DROP TABLE deed; {LATER} PRAGMA user_version = 2;")).unwrap();
     assert_eq!(store(dir.path()).unfinished().unwrap(), [summary("run-a")]);
     assert_eq!(raw.query_row("SELECT count(*) FROM deed", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
