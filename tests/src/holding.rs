@@ -8,6 +8,7 @@ use squall_experiments::effect::Effect;
 use squall_experiments::run_event::Evidence;
 use squalld::agent::effects::Hold;
 use squalld::agent::effects::tether::{FromHolder, Outcome, ToHolder};
+use squalld::agent::facts::network;
 use squalld::agent::kernel::boottime;
 
 use crate::lab::{Host, Running, programs};
@@ -88,11 +89,12 @@ pub fn resolved(effect: &Effect, coordinator: Option<std::net::SocketAddr>) -> H
     match effect.clone() {
         Effect::PacketFilter(filter) => {
             let spared = squalld::agent::spared::resolve(&filter.flow, coordinator);
-            Hold::PacketFilter { table, filter, spared }
+            Hold::PacketFilter { table, filter, spared, nowhere: network::queue_kind() }
         }
         Effect::PacketDelay(delay) => {
             let spared = squalld::agent::spared::resolve(&delay.flow, coordinator);
-            Hold::PacketDelay { table, delay, spared, queue: 2000, interfaces: Vec::new() }
+            let kind = network::queue_kind();
+            Hold::PacketDelay { table, delay, spared, queue: 2000, kind, interfaces: Vec::new() }
         }
         other => panic!("{} is no network effect", other.name()),
     }

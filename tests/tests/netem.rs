@@ -59,8 +59,8 @@ fn interface(host: &Host) -> u32 {
 
 fn hold(host: &Host, delay: PacketDelay) -> Hold {
     match resolved(&Effect::PacketDelay(delay), None) {
-        Hold::PacketDelay { table, delay, spared, queue, .. } => {
-            Hold::PacketDelay { table, delay, spared, queue, interfaces: vec![interface(host)] }
+        Hold::PacketDelay { table, delay, spared, queue, kind, .. } => {
+            Hold::PacketDelay { table, delay, spared, queue, kind, interfaces: vec![interface(host)] }
         }
         other => panic!("{other:?}"),
     }

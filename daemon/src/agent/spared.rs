@@ -9,6 +9,7 @@ use cidr::IpCidr;
 use squall_experiments::effect::{Flow, Protocol, Spare};
 
 use super::effects::SparedFlow;
+use super::kernel::listeners::{self, Listener};
 
 const SSH: u16 = 22;
 const DNS: u16 = 53;
@@ -33,7 +34,7 @@ fn flows(spare: Spare, coordinator: Option<SocketAddr>) -> Vec<SparedFlow> {
             })
             .into_iter()
             .collect(),
-        Spare::Ssh => ssh_ports(Path::new("/proc"))
+        Spare::Ssh => ssh_ports(Path::new("/proc"), listeners::tcp)
             .into_iter()
             .map(|port| SparedFlow {
                 protocol: Some(Protocol::Tcp),
@@ -76,7 +77,7 @@ fn named(why: String) -> SparedFlow {
 }
 
 /// Every port on which a process named sshd listens in this network namespace; 22 if there is none.
-fn ssh_ports(proc: &Path) -> BTreeSet<u16> {
+fn ssh_ports(proc: &Path, listeners: impl FnOnce() -> Vec<Listener>) -> BTreeSet<u16> {
     let mut sockets = HashSet::new();
     for process in fs::read_dir(proc).into_iter().flatten().flatten() {
         let path = process.path();
@@ -85,11 +86,9 @@ fn ssh_ports(proc: &Path) -> BTreeSet<u16> {
             sockets.extend(descriptors.filter_map(|fd| socket_inode(fs::read_link(fd.path()).ok()?.to_str()?)));
         }
     }
-    let mut ports = BTreeSet::new();
-    for table in ["net/tcp", "net/tcp6"] {
-        let text = fs::read_to_string(proc.join(table)).unwrap_or_default();
-        ports.extend(listening(&text).filter(|(_, inode)| sockets.contains(inode)).map(|(port, _)| port));
-    }
+    let listeners = if sockets.is_empty() { Vec::new() } else { listeners() };
+    let mut ports: BTreeSet<u16> =
+        listeners.into_iter().filter(|found| sockets.contains(&found.inode)).map(|found| found.port).collect();
     if ports.is_empty() {
         ports.insert(SSH);
     }
@@ -99,19 +98,6 @@ fn ssh_ports(proc: &Path) -> BTreeSet<u16> {
 /// `socket:[12345]` (proc_pid_fd(5)).
 fn socket_inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-/// Local port and inode of each listening socket in a text like /proc/net/tcp (proc_net(5)).
-fn listening(table: &str) -> impl Iterator<Item = (u16, u64)> {
-    const LISTEN: &str = "0A";
-    table.lines().skip(1).filter_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        if *fields.get(3)? != LISTEN {
-            return None;
-        }
-        let port = u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok()?;
-        Some((port, fields.get(9)?.parse().ok()?))
-    })
 }
 
 #[cfg(test)]
@@ -128,23 +114,15 @@ mod tests {
             fs::write(at(&format!("{pid}/comm")), format!("{name}\n")).unwrap();
             symlink(format!("socket:[{inode}]"), at(&format!("{pid}/fd/3"))).unwrap();
         }
-        fs::create_dir(at("net")).unwrap();
-        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-        let row = |port: u16, state: &str, inode: u32| {
-            format!(
-                "   0: 00000000:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 x 100 0 0 10 0\n"
-            )
-        };
-        fs::write(at("net/tcp"), [head, &row(2222, "0A", 100), &row(80, "0A", 200), &row(5000, "01", 100)].concat())
-            .unwrap();
-        fs::write(at("net/tcp6"), [head, &row(2022, "0A", 300)].concat()).unwrap();
-        assert_eq!(ssh_ports(proc.path()), BTreeSet::from([2022, 2222]));
+        let listeners = [(2222, 100), (80, 200), (2022, 300)].map(|(port, inode)| Listener { port, inode });
+        let ports = ssh_ports(proc.path(), || listeners.to_vec());
+        assert_eq!(ports, BTreeSet::from([2022, 2222]));
     }
 
     #[test]
     fn without_an_ssh_server_its_usual_port_is_spared() {
         let proc = tempfile::tempdir().unwrap();
-        assert_eq!(ssh_ports(proc.path()), BTreeSet::from([22]));
+        assert_eq!(ssh_ports(proc.path(), Vec::new), BTreeSet::from([22]));
     }
 
     #[test]

@@ -96,12 +96,20 @@ fn sent(order: Order, number: u64) -> Order {
 fn spares_what_it_must(policy: &Policy, paper: &Paper, order: &Order) {
     for effect in &order.effects {
         let (flow, mut hold) = match policy.sparing(effect) {
-            Effect::PacketFilter(filter) => {
-                (filter.flow.clone(), Hold::PacketFilter { table: String::new(), filter, spared: Vec::new() })
-            }
+            Effect::PacketFilter(filter) => (
+                filter.flow.clone(),
+                Hold::PacketFilter { table: String::new(), filter, spared: Vec::new(), nowhere: None },
+            ),
             Effect::PacketDelay(delay) => (
                 delay.flow.clone(),
-                Hold::PacketDelay { table: String::new(), delay, spared: Vec::new(), queue: 0, interfaces: Vec::new() },
+                Hold::PacketDelay {
+                    table: String::new(),
+                    delay,
+                    spared: Vec::new(),
+                    queue: 0,
+                    kind: None,
+                    interfaces: Vec::new(),
+                },
             ),
             _ => continue,
         };

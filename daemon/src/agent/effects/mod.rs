@@ -31,6 +31,7 @@ use squall_experiments::effect::{Effect, Hog, PacketDelay, PacketFilter, SendSig
 use squall_experiments::target::ProcessSelector;
 
 use crate::agent::kernel::network::Network;
+use crate::agent::kernel::nft::QueueKind;
 use elsewhere::Keeper;
 use tether::{Outcome, Tether};
 
@@ -61,12 +62,18 @@ pub enum Hold {
         table: String,
         filter: PacketFilter,
         spared: Vec<SparedFlow>,
+        /// How a packet is sent to where nobody listens; None: it is dropped, which its sender sees.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nowhere: Option<QueueKind>,
     },
     PacketDelay {
         table: String,
         delay: PacketDelay,
         spared: Vec<SparedFlow>,
         queue: u16,
+        /// How packets get into the queue; None with netem.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<QueueKind>,
         interfaces: Vec<u32>,
     },
     Signal {
@@ -172,9 +179,11 @@ pub fn prepare(effect: &Effect, context: &Context) -> Result<Prepared, Refusal> 
 /// The life of an effect, in the holder: apply, `tether.active(evidence)`, wait, take back. What it came to, or why it failed.
 pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
     match hold {
-        Hold::PacketFilter { table, filter, spared } => packet_filter::hold(&table, &filter, &spared, tether),
-        Hold::PacketDelay { table, delay, spared, queue, interfaces } => {
-            packet_delay::hold(&table, &delay, &spared, queue, &interfaces, tether)
+        Hold::PacketFilter { table, filter, spared, nowhere } => {
+            packet_filter::hold(&table, &filter, &spared, nowhere, tether)
+        }
+        Hold::PacketDelay { table, delay, spared, queue, kind, interfaces } => {
+            packet_delay::hold(&table, &delay, &spared, kind.map(|kind| (kind, queue)), &interfaces, tether)
         }
         Hold::Signal { signal, own, protected } => signal::hold(&signal, &own, &protected, tether),
         Hold::Freeze { processes } => freeze::hold(&processes, tether),

@@ -35,7 +35,8 @@ pub fn prepare(effect: &PacketFilter, context: &Context) -> Result<Prepared, Ref
     }
     let table = free_table(context)?;
     let spared = spared::resolve(&effect.flow, context.coordinator);
-    let hold = Hold::PacketFilter { table: table.clone(), filter: effect.clone(), spared };
+    let nowhere = facts::network::queue_kind();
+    let hold = Hold::PacketFilter { table: table.clone(), filter: effect.clone(), spared, nowhere };
     Ok(Prepared { hold, traces: vec![Trace::NftTable { name: table, network: Network::here().ok() }] })
 }
 
@@ -60,10 +61,30 @@ pub fn free_table(context: &Context) -> Result<String, Refusal> {
     }
 }
 
-pub fn hold(table: &str, filter: &PacketFilter, spared: &[SparedFlow], tether: &mut Tether) -> anyhow::Result<Outcome> {
+pub fn hold(
+    table: &str,
+    filter: &PacketFilter,
+    spared: &[SparedFlow],
+    nowhere: Option<QueueKind>,
+    tether: &mut Tether,
+) -> anyhow::Result<Outcome> {
     let reach = Reach::before(&filter.flow, filter.connections);
     let mut socket = nft::open()?;
-    install(&mut socket, table, filter, spared, tether.deadline_us())?;
+    let rules = Rules {
+        table,
+        flow: &filter.flow,
+        spared,
+        action: Action::Cut {
+            how: filter.how,
+            connections: filter.connections,
+            fraction: filter.share.fraction(),
+            nowhere,
+        },
+        output_priority: LATE,
+        life: life_until(tether.deadline_us()),
+    };
+    let committed = rules.batch().commit(&mut socket);
+    committed.map_err(|refused| anyhow::anyhow!("the kernel refused the rules: {refused}"))?;
     tether.active(vec![in_place(&mut socket, table)?]);
 
     let mut evidence = Vec::new();
@@ -92,41 +113,6 @@ pub fn hold(table: &str, filter: &PacketFilter, spared: &[SparedFlow], tether: &
     evidence.insert(0, counted(&mut socket, table, &filter.flow, verb(filter.how)));
     take_back(&mut socket, table)?;
     Ok(Outcome { evidence, unmet: None })
-}
-
-/// With silent loss where the kernel can; a batch that it does not take has changed nothing.
-fn install(
-    socket: &mut Socket,
-    table: &str,
-    filter: &PacketFilter,
-    spared: &[SparedFlow],
-    deadline_us: u64,
-) -> anyhow::Result<()> {
-    let ways = QueueKind::ALL.map(Some).into_iter().chain([None]);
-    let mut last = None;
-    for nowhere in ways {
-        let rules = Rules {
-            table,
-            flow: &filter.flow,
-            spared,
-            action: Action::Cut {
-                how: filter.how,
-                connections: filter.connections,
-                fraction: filter.share.fraction(),
-                nowhere,
-            },
-            output_priority: LATE,
-            life: life_until(deadline_us),
-        };
-        match rules.batch().commit(socket) {
-            Ok(()) => return Ok(()),
-            Err(refused) => last = Some(refused),
-        }
-    }
-    Err(anyhow::anyhow!(
-        "the kernel refused the rules: {}",
-        last.map(|refused| refused.to_string()).unwrap_or_default()
-    ))
 }
 
 /// Deletes the table that this socket owns.

@@ -5,6 +5,7 @@ pub mod capability;
 pub mod child;
 pub mod echo;
 pub mod links;
+pub mod listeners;
 pub mod memory;
 pub mod namespace;
 pub mod netlink;

@@ -17,6 +17,7 @@ use super::capability::Capability;
 pub enum Family {
     Route = libc::NETLINK_ROUTE,
     Netfilter = libc::NETLINK_NETFILTER,
+    SockDiag = libc::NETLINK_SOCK_DIAG,
 }
 
 const HEADER: usize = 16;

@@ -1,10 +1,11 @@
 //! What /proc says of processes (proc(5)). Every answer is a moment's: the process may be gone with the next line.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::listeners;
 use crate::agent::effects::ProcessId;
 
 /// PF_KTHREAD of `flags` (include/linux/sched.h): a thread of the kernel, without a program.
@@ -129,23 +130,14 @@ pub fn cgroups(pid: i32) -> Vec<(String, String)> {
 
 /// Inodes of the sockets on a local port in the caller's network namespace: TCP that listen, UDP that are bound and not connected.
 pub fn listening_sockets(port: u16) -> Vec<u64> {
-    // States as in include/net/tcp_states.h; an unconnected UDP socket shows TCP_CLOSE.
-    const LISTEN: &str = "0A";
+    // include/net/tcp_states.h: an unconnected UDP socket shows TCP_CLOSE.
     const CLOSE: &str = "07";
-    // Listening sockets come first in the TCP tables (net/ipv4/tcp_ipv4.c, tcp_seq_start), so a busy server's hundred thousand
-    // connections are not read.
-    let tables = [("tcp", LISTEN, true), ("tcp6", LISTEN, true), ("udp", CLOSE, false), ("udp6", CLOSE, false)];
-    let mut inodes = Vec::new();
-    for (table, state, only_first) in tables {
-        let Ok(file) = fs::File::open(format!("/proc/thread-self/net/{table}")) else { continue };
-        for line in BufReader::new(file).lines().skip(1).map_while(Result::ok) {
-            let Some(socket) = Socket::parse(&line) else { continue };
-            if socket.state == state && socket.port == port {
-                inodes.push(socket.inode);
-            } else if only_first && socket.state != state {
-                break;
-            }
-        }
+    let tcp = listeners::tcp().into_iter().filter(|listener| listener.port == port).map(|listener| listener.inode);
+    let mut inodes: Vec<u64> = tcp.collect();
+    for table in ["udp", "udp6"] {
+        let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
+        let sockets = text.lines().skip(1).filter_map(Socket::parse);
+        inodes.extend(sockets.filter(|socket| socket.state == CLOSE && socket.port == port).map(|socket| socket.inode));
     }
     inodes
 }

@@ -16,7 +16,7 @@ use crate::agent::effects::tether::{Outcome, Tether, Wake};
 /// One turn of burning and resting. Shorter than what people or load balancers notice, longer than a scheduler's slice.
 const PERIOD: Duration = Duration::from_millis(10);
 /// How long it burns before it is called active.
-const FIRST_LOOK: Duration = Duration::from_millis(6);
+const FIRST_LOOK: Duration = Duration::from_millis(2);
 /// A share of what was asked for, used or queued for, that counts as bitten: a host that is busy anyway gives the hog little,
 /// but a hog that stands in the queue takes from everyone else in it.
 const BITES: f64 = 0.25;

@@ -123,13 +123,8 @@ impl Hoard {
 
     fn take(&mut self, bytes: u64) -> anyhow::Result<()> {
         let size = (bytes as usize).next_multiple_of(PAGE);
-        let length = NonZeroUsize::new(size).ok_or_else(|| anyhow::anyhow!("a chunk of no size"))?;
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping of our own.
-        let address = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_PRIVATE) }?;
+        let address = map(size)?;
         self.chunks.push((address, size));
-        // SAFETY: the mapping above. Small pages, so that what is touched is what is taken.
-        let _ = unsafe { madvise(address, size, MmapAdvise::MADV_NOHUGEPAGE) };
         // SAFETY: `size` bytes are mapped there, writable, and nobody else knows of them.
         let memory = unsafe { std::slice::from_raw_parts_mut(address.cast::<u8>().as_ptr(), size) };
         for page in memory.chunks_exact_mut(PAGE) {
@@ -143,6 +138,29 @@ impl Hoard {
         let _ = unsafe { mlock(address, size) };
         Ok(())
     }
+}
+
+/// `size` bytes, a multiple of a page: huge pages for whole ones of them, which are filled several times as fast, small ones for the
+/// rest, so that what is touched is what is taken.
+fn map(size: usize) -> anyhow::Result<NonNull<libc::c_void>> {
+    const HUGE: usize = 2 << 20;
+    let whole = NonZeroUsize::new(size + HUGE).ok_or_else(|| anyhow::anyhow!("a chunk of no size"))?;
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new mapping of our own.
+    let start = unsafe { mmap_anonymous(None, whole, protection, MapFlags::MAP_PRIVATE) }?;
+    let before = (HUGE - start.addr().get() % HUGE) % HUGE;
+    // SAFETY: cuts off both ends of the mapping above, so that it begins where a huge page can and ends with its size.
+    let address = unsafe {
+        let address = start.byte_add(before);
+        if before > 0 {
+            munmap(start, before)?;
+        }
+        munmap(address.byte_add(size), HUGE - before)?;
+        address
+    };
+    // SAFETY: what is left of it. A kernel without huge pages uses small ones.
+    let _ = unsafe { madvise(address, size, MmapAdvise::MADV_HUGEPAGE) };
+    Ok(address)
 }
 
 #[cfg(test)]

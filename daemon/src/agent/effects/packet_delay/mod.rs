@@ -36,20 +36,20 @@ pub fn prepare(effect: &PacketDelay, context: &Context) -> Result<Prepared, Refu
     check_flow(&effect.flow)?;
     let table = free_table(context)?;
     let mut traces = vec![Trace::NftTable { name: table.clone(), network: Network::here().ok() }];
-    let (queue, interfaces) = match effect.engine {
+    let (queue, kind, interfaces) = match effect.engine {
         Engine::PacketQueue => {
             facts::network::require(Ability::PacketQueue)?;
-            (free_queue(&context.tag), Vec::new())
+            (free_queue(&context.tag), facts::network::queue_kind(), Vec::new())
         }
         Engine::Netem => {
             facts::network::require(Ability::Netem)?;
             let (interfaces, more) = netem::prepare(effect)?;
             traces.extend(more);
-            (0, interfaces)
+            (0, None, interfaces)
         }
     };
     let spared = spared::resolve(&effect.flow, context.coordinator);
-    let hold = Hold::PacketDelay { table, delay: effect.clone(), spared, queue, interfaces };
+    let hold = Hold::PacketDelay { table, delay: effect.clone(), spared, queue, kind, interfaces };
     Ok(Prepared { hold, traces })
 }
 
@@ -65,7 +65,7 @@ pub fn hold(
     table: &str,
     delay: &PacketDelay,
     spared: &[SparedFlow],
-    queue: u16,
+    queue: Option<(QueueKind, u16)>,
     interfaces: &[u32],
     tether: &mut Tether,
 ) -> anyhow::Result<Outcome> {
@@ -76,15 +76,12 @@ pub fn hold(
     let life = life_until(tether.deadline_us());
     let engine = match delay.engine {
         Engine::PacketQueue => {
+            let (kind, queue) = queue.ok_or_else(|| anyhow::anyhow!("this kernel has no packet queue"))?;
             let engine = queue::Engine::start(delay, queue)?;
-            let mut refusals = Vec::new();
-            let taken = QueueKind::ALL.into_iter().any(|kind| {
-                let to = |side| Queue { kind, number: queue::number(queue, side), bypass: true };
-                let action = Action::Queue { input: to(Side::In), output: to(Side::Out) };
-                let committed = rules(action, EARLY, life).batch().commit(&mut socket);
-                committed.map_err(|refused| refusals.push(refused.to_string())).is_ok()
-            });
-            anyhow::ensure!(taken, "the kernel refused the rules: {}", refusals.join("; "));
+            let to = |side| Queue { kind, number: queue::number(queue, side), bypass: true };
+            let action = Action::Queue { input: to(Side::In), output: to(Side::Out) };
+            let committed = rules(action, EARLY, life).batch().commit(&mut socket);
+            committed.map_err(|refused| anyhow::anyhow!("the kernel refused the rules: {refused}"))?;
             Some(engine)
         }
         Engine::Netem => {

@@ -1,6 +1,8 @@
 //! The expressions of which our rules are made. Each line of a rule is one instruction of the kernel's small machine: load into a
 //! register, change it, compare, decide.
 
+use serde::{Deserialize, Serialize};
+
 use crate::agent::kernel::netlink::Message;
 
 /// Register 1 (16 bytes) is all that a linear rule needs.
@@ -99,7 +101,8 @@ pub struct Queue {
 }
 
 /// Kernels lack the one or the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum QueueKind {
     /// nft's own `queue` (CONFIG_NFT_QUEUE).
     Native,
