@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// Over the unix socket of a coordinator on this machine.
-    fn local(path: PathBuf) -> Result<Client, Failure> {
+    pub fn local(path: PathBuf) -> Result<Client, Failure> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .unix_socket(path.as_path())

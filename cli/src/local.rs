@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use squall_experiments::api::Ready;
+use squall_experiments::api::{Ready, SOCKET};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
@@ -114,10 +114,10 @@ impl Local {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("it did not serve within {} s", START.as_secs())),
         };
-        match ready.and_then(|ready| access::read(&ready.access).map(|access| (ready, access)).map_err(|f| f.message)) {
-            Ok((ready, access)) => {
+        match ready.and_then(|ready| Ok((client(&ready).map_err(|failure| failure.message)?, ready))) {
+            Ok((client, ready)) => {
                 let state_dir = ready.access.with_file_name("agent");
-                Ok(Local { child, stdin, log, reader, state_dir, client: Client::new(ready.access, access)? })
+                Ok(Local { child, stdin, log, reader, state_dir, client })
             }
             Err(why) => {
                 drop(stdin);
@@ -156,6 +156,15 @@ impl Local {
         let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.reader).await;
         if status.success() { Ok(()) } else { Err(dirty(format!("squalld ended with {status}"))) }
     }
+}
+
+/// Over its socket, which needs no handshake; a squalld without one is reached as its access file says.
+fn client(ready: &Ready) -> Result<Client, Failure> {
+    let socket = ready.access.with_file_name(SOCKET);
+    if socket.exists() {
+        return Client::local(socket);
+    }
+    Client::new(ready.access.clone(), access::read(&ready.access)?)
 }
 
 /// The command that does it.

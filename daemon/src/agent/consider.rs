@@ -12,16 +12,20 @@ use super::{notes, policy};
 pub type Tagged = (String, Prepared);
 
 impl Executor {
-    /// Everything that can be refused by reading alone. All reasons at once.
-    pub(super) fn prepare(&self, order: &Order) -> Result<(Vec<Tagged>, Occupied), Vec<String>> {
+    /// What can be refused without a look at the host.
+    pub(super) fn permit(&self, order: &Order) -> Result<(), Vec<String>> {
         let mut reasons = self.policy().refusals(order, &self.settings.place);
         if order.effects.is_empty() {
             reasons.push("the order has no effects".to_owned());
         }
-        if !reasons.is_empty() {
-            // Not even read for: a policy also says what may be looked at.
-            return Err(reasons);
-        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Everything that can be refused by reading alone. All reasons at once.
+    pub(super) fn prepare(&self, order: &Order) -> Result<(Vec<Tagged>, Occupied), Vec<String>> {
+        // What is not permitted is not even read for: a policy also says what may be looked at.
+        self.permit(order)?;
+        let mut reasons = Vec::new();
         let needs_processes = order.effects.iter().any(policy::hits_processes);
         let own = match needs_processes {
             true => self.own_processes(),

@@ -23,7 +23,7 @@ use crate::agent::processes::{self, Match};
 use tracer::{Stop, Tracer};
 
 /// How long the processor time of the frozen is watched before they are called frozen.
-const STILLNESS: Duration = Duration::from_millis(3);
+const STILLNESS: Duration = Duration::from_millis(2);
 
 pub fn prepare(effect: &Freeze, context: &Context) -> Result<Prepared, Refusal> {
     let targets = processes::select(&effect.processes, &context.own_processes)?;

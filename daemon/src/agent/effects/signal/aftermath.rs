@@ -88,7 +88,7 @@ impl Hit {
 pub(super) fn patience(signal: SignalName) -> Duration {
     match signal {
         SignalName::Kill => Duration::from_secs(1),
-        SignalName::Hup | SignalName::Usr1 | SignalName::Usr2 => Duration::from_millis(5),
+        SignalName::Hup | SignalName::Usr1 | SignalName::Usr2 => Duration::from_millis(3),
         _ => Duration::from_millis(200),
     }
 }
