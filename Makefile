@@ -13,7 +13,7 @@ SHOP_PACKAGES := postgresql patroni etcd-server etcd-client redis-server prometh
 SHOP_PROGRAMS := psql patroni etcd etcdctl redis-server prometheus prometheus-alertmanager pgbackrest haproxy curl wrk
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: shop shop-down shop-setup help demo test root soak fuzz schemathesis bench fmt lint check deny setup clean guest
+.PHONY: shop shop-down shop-setup help demo test root soak mutants fuzz schemathesis bench fmt lint check deny setup clean guest
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,10 @@ guest: setup ## The network suites on Debian's kernel under QEMU, where netem is
 soak: ## A million whole worlds in simulated time, a million hostile orders (SEEDS=n, ORDERS=n: that many; SQUALL_SEED=n: that one)
 	@SEEDS='$(or $(SEEDS),1000000)' cargo test --release -p squall-experiments --test whole -- --nocapture in_any_whole_world
 	@SQUALL_ORDERS='$(or $(ORDERS),1000000)' cargo test --release -p squalld --test hostile_orders -- --nocapture no_order
+
+mutants: setup ## Mechanisms taken out of a copy of the sources, one after the other: each promise's test must turn red (ONLY=words)
+	@cargo build --quiet -p squall-tests --bin mutants
+	@cargo run --quiet -p squall-tests --bin mutants -- $(ONLY)
 
 fuzz: ## The decoders under cargo-fuzz, a minute each, if it is installed (SECONDS_EACH=n)
 	@if ! command -v cargo-fuzz >/dev/null; then \

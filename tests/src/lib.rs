@@ -8,6 +8,7 @@ pub mod guest;
 pub mod ha_shop;
 pub mod holding;
 pub mod lab;
+pub mod mutants;
 pub mod pair;
 pub mod scene;
 pub mod shop;

@@ -99,6 +99,19 @@ fn only_effects_and_kernel_touch_the_kernel() {
     );
 }
 
+/// A certificate's end is a date; nothing else in an agent is.
+const KNOWS_DATES: [&str; 1] = ["daemon/src/agent/enrolment.rs"];
+
+#[test]
+fn no_deadline_knows_the_wall_clock() {
+    let wall = ["SystemTime", "wall_ms", "CLOCK_REALTIME"];
+    for part in ["daemon/src/agent", "daemon/src/guard"] {
+        forbid(part, &wall, &KNOWS_DATES, "deadlines run on CLOCK_BOOTTIME: the wall clock is for people");
+    }
+    let once = "daemon/src/clock.rs";
+    forbid("daemon/src", &["SystemTime::now"], &[once], "the wall clock is read in one file");
+}
+
 #[test]
 fn programs_are_started_in_one_place_and_never_through_a_shell() {
     for part in ["daemon/src", "cli/src"] {

@@ -126,3 +126,48 @@ pub fn undo_all<'a>(intents: impl Iterator<Item = &'a Intent>, boot_id: &str) ->
     }
     undos.into_iter().map(|(injection, undo)| (injection, undo.ended())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::agent::effects::Hold;
+    use crate::agent::journal::record::Held;
+
+    #[test]
+    fn what_cannot_be_observed_is_never_called_reverted() {
+        // Longer than any name may be: nobody can say what is there.
+        let trace = Trace::File { path: std::env::temp_dir().join("x".repeat(300)), place: None };
+        let mut undo = Undo::of_traces(vec![trace]);
+        assert!(!undo.pass() && !undo.pass());
+        let ended = undo.ended();
+        assert_eq!(ended.state, InjectionState::RevertUnconfirmed);
+        assert!(ended.detail.contains("cannot be observed"), "{}", ended.detail);
+        let mut nothing = Undo::of_traces(Vec::new());
+        assert!(nothing.pass());
+        assert_eq!(nothing.ended().state, InjectionState::Reverted);
+    }
+
+    #[test]
+    fn after_a_reboot_process_numbers_mean_nothing_and_files_are_looked_for_by_their_path() {
+        let process = ProcessId { pid: 1, start: 0 };
+        let path = PathBuf::from("/nowhere/.squall-0123456789ab");
+        let traces = vec![Trace::Frozen { process }, Trace::File { path: path.clone(), place: None }];
+        let held = Held { holder: process, tag: "t".into(), hold: Hold::Freeze { processes: vec![process] }, traces };
+        let intent = Intent {
+            injection: "run/0.a".into(),
+            run: "run".into(),
+            fault: "disk-fill".into(),
+            epoch: 1,
+            effects: Vec::new(),
+            boot_id: "before".into(),
+            received_us: 0,
+            duration_end_us: 1,
+            lease_end_us: 1,
+            held: vec![held],
+        };
+        assert_eq!(Undo::of(&intent, "before").left.len(), 3);
+        assert_eq!(Undo::of(&intent, "after").left, [Trace::File { path, place: None }]);
+    }
+}

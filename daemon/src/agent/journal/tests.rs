@@ -125,3 +125,13 @@ fn a_second_agent_on_the_same_directory_is_told_who_has_it() {
     let error = Lock::take(directory.path(), "agent", Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains(&format!("in use by squalld agent, process {}", std::process::id())), "{error}");
 }
+
+#[test]
+fn an_intent_that_cannot_be_synced_is_no_promise() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    // It takes every byte and syncs none (null(4) has no fsync).
+    journal.file = OpenOptions::new().write(true).open("/dev/null").unwrap();
+    assert!(journal.intend(intent("a")).is_err());
+    assert_eq!(open_names(journal.book()), [""; 0]);
+}

@@ -56,6 +56,17 @@ impl Alarm {
 mod tests {
     use super::*;
 
+    #[test]
+    fn deadlines_run_on_the_time_since_boot() {
+        // proc_uptime(5): of the same clock, in hundredths of a second.
+        let uptime_us = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            (text.split(' ').next().unwrap().parse::<f64>().unwrap() * 1e6) as u64
+        };
+        let (before, now, after) = (uptime_us(), now_us(), uptime_us());
+        assert!(before <= now && now <= after + 10_000, "{before} {now} {after}");
+    }
+
     #[tokio::test]
     async fn an_alarm_never_rings_early_and_can_be_set_again() {
         let alarm = Alarm::new().unwrap();
