@@ -16,6 +16,7 @@ pub mod check;
 pub mod effect;
 pub mod experiment;
 pub mod faults;
+pub mod game_day;
 pub mod interrupted;
 pub mod inventory;
 pub mod judge;

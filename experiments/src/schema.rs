@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::experiment::Experiment;
 use crate::faults;
+use crate::game_day::GameDay;
 use crate::schedule::Schedule;
 
 /// Draft 2020-12; `with` depends on `fault`.
@@ -23,6 +24,12 @@ pub(crate) fn shared() -> &'static Value {
 /// Of `kind: Schedule`.
 pub fn schedule() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(build::<Schedule>);
+    &SCHEMA
+}
+
+/// Of `kind: GameDay`.
+pub fn game_day() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(build::<GameDay>);
     &SCHEMA
 }
 
@@ -58,7 +65,10 @@ fn build<T: JsonSchema>() -> Value {
         probe["oneOf"] = exactly_one(&["http", "tcp", "process", "command", "prometheus"]);
     }
     if let Some(what) = definitions.get_mut("What") {
-        what["oneOf"] = exactly_one(&["catalogue", "experiment", "file"]);
+        what["oneOf"] = exactly_one(&["catalogue", "experiment", "gameDay", "file"]);
+    }
+    if let Some(item) = definitions.get_mut("Item") {
+        item["oneOf"] = exactly_one(&["run", "approval", "wait", "lanes"]);
     }
     root["$defs"] = Value::Object(definitions);
     bound_integers(&mut root);

@@ -181,7 +181,8 @@ fn every_mistake_of_a_schedule_has_its_place_and_a_hint() {
                 windows:\n  - {from: \"09:00\", to: \"09:00\"}\nfreeze:\n  - {from: 2026-12-24, to: 2026-12-23}\n\
                 startWithin: 1s\nrun: {catalogue: base-line, file: x.yaml}\n";
     let mistakes = parse::schedule("s.yaml", text).unwrap_err().to_string();
-    let wanted = ["exactly one thing", "did you mean `baseline`?", "lets nothing start", "before it begins", "5s"];
+    let wanted =
+        ["exactly one thing is run", "did you mean `baseline`?", "lets nothing start", "before it begins", "5s"];
     for part in wanted {
         assert!(mistakes.contains(part), "{part} in\n{mistakes}");
     }

@@ -1,6 +1,7 @@
 //! Mistakes that types cannot show, each with its place. The parser runs these on every part of a file that is whole;
 //! planning runs them again on what it is given.
 
+mod game_day;
 mod probe;
 mod schedule;
 mod selectors;
@@ -13,6 +14,7 @@ use crate::blast_radius::BlastRadius;
 use crate::experiment::{Experiment, Metadata, Step};
 use crate::units::{Percent, Span};
 
+pub use game_day::game_day;
 pub use probe::probe;
 pub use schedule::schedule;
 pub use step::step;

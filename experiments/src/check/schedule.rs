@@ -32,11 +32,12 @@ pub fn schedule(schedule: &Schedule) -> Vec<Problem> {
     problems
 }
 
-fn what(at: &str, what: &What) -> Vec<Problem> {
+/// What a schedule or an item of an agenda runs.
+pub(super) fn what(at: &str, what: &What) -> Vec<Problem> {
     let mut found = Found::at(at);
-    let given = [what.catalogue.is_some(), what.experiment.is_some(), what.file.is_some()];
+    let given = [what.catalogue.is_some(), what.experiment.is_some(), what.game_day.is_some(), what.file.is_some()];
     if given.iter().filter(|given| **given).count() != 1 {
-        found.add("", "a schedule runs exactly one thing", "one of catalogue, experiment, file");
+        found.add("", "exactly one thing is run", "one of catalogue, experiment, gameDay, file");
     }
     if let Some(name) = &what.catalogue {
         catalogue_name(&mut found, "/catalogue", name);
@@ -44,6 +45,9 @@ fn what(at: &str, what: &What) -> Vec<Problem> {
     let mut problems = found.problems;
     if let Some(experiment) = &what.experiment {
         problems.extend(below(&format!("{at}/experiment"), super::experiment(experiment)));
+    }
+    if let Some(day) = &what.game_day {
+        problems.extend(below(&format!("{at}/gameDay"), super::game_day(day)));
     }
     problems
 }

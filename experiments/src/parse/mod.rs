@@ -1,4 +1,4 @@
-//! Text → experiment (or schedule), or every mistake in it.
+//! Text → experiment (or schedule, or game day), or every mistake in it.
 //!
 //! The rules come from one source, the Rust types: schemars makes the schema from them, `walk` compares the document with it, and
 //! `check` adds what no schema can say. Places come from the YAML parser's marks.
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::check::{self, Problem};
 use crate::experiment::{Experiment, Metadata, Step};
+use crate::game_day::GameDay;
 use crate::mistake::{Mistake, Mistakes, harmless};
 use crate::probe::Probe;
 use crate::schedule::Schedule;
@@ -33,6 +34,11 @@ pub fn parse(file: &str, text: &str) -> Result<Experiment, Mistakes> {
 /// A `kind: Schedule`, as [`parse`] does it.
 pub fn schedule(file: &str, text: &str) -> Result<Schedule, Mistakes> {
     whole(file, text, schema::schedule(), check::schedule)
+}
+
+/// A `kind: GameDay`, as [`parse`] does it.
+pub fn game_day(file: &str, text: &str) -> Result<GameDay, Mistakes> {
+    whole(file, text, schema::game_day(), check::game_day)
 }
 
 /// Which `kind` a text says it is; empty if it does not say.

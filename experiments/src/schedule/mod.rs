@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::{ApiVersion, Experiment, Metadata};
+use crate::game_day::GameDay;
 use crate::units::Span;
 
 pub use words::{Cron, Date, Day, TimeOfDay, ZoneName};
@@ -114,7 +115,10 @@ pub struct What {
     /// A whole experiment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<Box<Experiment>>,
-    /// Path of an experiment, from the schedule's own file; `squall schedule add` reads it and sends what is in it.
+    /// A whole game day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub game_day: Option<Box<GameDay>>,
+    /// Path of an experiment or a game day, from the file in which this stands; `squall` reads it and sends what is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
