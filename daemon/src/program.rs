@@ -18,7 +18,10 @@ pub enum Program<'a> {
     /// The xtables front ends, for the NFQUEUE target that nft's own grammar lacks on some kernels.
     Iptables,
     Ip6tables,
-    /// A probe's program: `path` is absolute and comes from the coordinator's own configuration, never from an experiment.
+    /// systemd's manager, for services that a node's policy names.
+    Systemctl,
+    /// A probe's program or a service's: `path` is absolute and comes from the coordinator's own configuration or from the node's
+    /// policy, never from an experiment.
     Configured {
         path: &'a Path,
     },
@@ -33,6 +36,7 @@ impl Program<'_> {
                 let why = format!("{} is not an absolute path", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
+            Program::Systemctl => "systemctl",
             Program::Iptables => "iptables",
             Program::Ip6tables => "ip6tables",
         };

@@ -3,10 +3,14 @@
 /// (name, text), by name.
 pub static ALL: &[(&str, &str)] = &[
     ("baseline", include_str!("../catalogue/baseline.yaml")),
+    ("database-host-crash", include_str!("../catalogue/database-host-crash.yaml")),
+    ("database-host-freeze", include_str!("../catalogue/database-host-freeze.yaml")),
     ("database-isolated", include_str!("../catalogue/database-isolated.yaml")),
     ("database-one-way", include_str!("../catalogue/database-one-way.yaml")),
+    ("database-restart", include_str!("../catalogue/database-restart.yaml")),
     ("database-ring", include_str!("../catalogue/database-ring.yaml")),
     ("database-slow-link", include_str!("../catalogue/database-slow-link.yaml")),
+    ("database-stopped", include_str!("../catalogue/database-stopped.yaml")),
     ("log-disk-full", include_str!("../catalogue/log-disk-full.yaml")),
     ("partition-majority", include_str!("../catalogue/partition-majority.yaml")),
     ("partition-minority", include_str!("../catalogue/partition-minority.yaml")),

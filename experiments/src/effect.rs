@@ -28,6 +28,10 @@ pub enum Effect {
     HoldSpace(HoldSpace),
     /// Compete for a resource. Held by a child process.
     Hog(Hog),
+    /// Stop a service that the node's policy defines, and start it again. Held by a mark; whoever undoes starts it.
+    Unit(Unit),
+    /// All processes of the host at once. Needs to be named in the node's policy.
+    Host(HostWide),
 }
 
 /// Which packets. Empty lists mean "any"; all conditions must hold.
@@ -238,6 +242,40 @@ pub enum Hog {
     },
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Unit {
+    /// As `services:` of the node's policy names it: how it is stopped and started is written there and nowhere else.
+    pub service: String,
+    pub action: UnitAction,
+    /// A restarted service must be running again this soon after it was down, else the hypothesis is refuted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_within: Option<Span>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitAction {
+    /// Down for the life of the effect.
+    Stop,
+    /// Down and up again at once.
+    Restart,
+}
+
+/// Every process but Squall's own, its ancestors, process 1, and what the node's policy protects with all that it has started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HostWide {
+    /// Stopped as by [`Freeze`], with all that starts meanwhile. Held by a tracer.
+    Freeze,
+    /// Stopped first, so that nobody sees another's end, and then killed. Nothing undoes it.
+    Crash {
+        /// Services of the node's policy that are started when the effect ends, in this order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        restart: Vec<String>,
+    },
+}
+
 /// What an effect occupies, so that two faults never share it. The second is refused and told who holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct ConflictKey(pub String);
@@ -288,12 +326,15 @@ impl Effect {
             Effect::Freeze(_) => "freeze",
             Effect::HoldSpace(_) => "hold-space",
             Effect::Hog(_) => "hog",
+            Effect::Unit(_) => "unit",
+            Effect::Host(HostWide::Freeze) => "host-freeze",
+            Effect::Host(HostWide::Crash { .. }) => "host-crash",
         }
     }
 
     /// False where the lost state cannot be brought back by us; such an effect needs its own permission in the policy.
     pub fn reversible(&self) -> bool {
-        !matches!(self, Effect::Signal(_))
+        !matches!(self, Effect::Signal(_) | Effect::Host(HostWide::Crash { .. }))
     }
 
     /// One writer per key and node.
@@ -306,6 +347,8 @@ impl Effect {
             Effect::HoldSpace(e) => format!("filesystem:{}", e.path),
             Effect::Hog(Hog::Cpu { .. }) => "cpu".to_owned(),
             Effect::Hog(Hog::Memory { .. }) => "memory".to_owned(),
+            Effect::Unit(e) => format!("service:{}", e.service),
+            Effect::Host(_) => "process:all".to_owned(),
         })
     }
 }
@@ -328,6 +371,8 @@ mod tests {
         assert!(!overlap("filesystem:/var/lib", "filesystem:/var/library"));
         assert!(overlap("process:name=nginx", "process:user=www-data"));
         assert!(!overlap("process:name=nginx,port=80", "process:name=haproxy"));
+        assert!(overlap("process:all", "process:name=nginx,port=80"));
+        assert!(!overlap("service:web", "service:database"));
         assert!(overlap("cpu", "cpu"));
         assert!(!overlap("cpu", "memory"));
         assert!(!overlap("network:all", "process:name=nginx"));

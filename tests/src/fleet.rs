@@ -236,8 +236,9 @@ pub fn spawn_agent(host: &Host, url: &str, agent: &Agent) -> Running {
     forbidden.extend(&agent.forbidden);
     let policy = format!(
         "apiVersion: squall/v1\nkind: Policy\nnetworkNamespace: {{not: {forbidden:?}}}\nmountNamespace: {{not: [{}]}}\n\
-         allow: {{paths: [/run, /tmp, /var/lib]}}\nlimits: {{memory: 512MiB, duration: 10m}}\n{}",
+         pidNamespace: {{not: [{}]}}\nallow: {{paths: [/run, /tmp, /var/lib]}}\nlimits: {{memory: 512MiB, duration: 10m}}\n{}",
         machine_namespace("mnt"),
+        machine_namespace("pid"),
         agent.policy
     );
     host.write("/run/squall/policy.yaml", policy);

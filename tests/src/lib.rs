@@ -11,6 +11,7 @@ pub mod lab;
 pub mod mutants;
 pub mod pair;
 pub mod scene;
+pub mod services;
 pub mod shop;
 pub mod skip;
 pub mod stream;

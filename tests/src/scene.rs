@@ -48,7 +48,13 @@ impl Scene {
 
     /// Coordinator on `ctl`, agents on `a` and `b`.
     pub fn fleet(&self) -> Fleet<'_> {
-        Fleet::start(&self.lab, "ctl", &[("a", Agent::label("role", "client")), ("b", Agent::label("role", "server"))])
+        self.fleet_under("")
+    }
+
+    /// The same, with more lines in the policy of `b`.
+    pub fn fleet_under(&self, policy: &str) -> Fleet<'_> {
+        let b = Agent { policy: policy.to_owned(), ..Agent::label("role", "server") };
+        Fleet::start(&self.lab, "ctl", &[("a", Agent::label("role", "client")), ("b", b)])
     }
 
     pub fn host(&self, name: &str) -> &Host {

@@ -11,10 +11,11 @@ use squall_tests::fleet::{AGENT_STATE, Agent, Fleet, PATIENCE};
 use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::{Lab, Running, programs, wait_until};
 use squall_tests::scene::{UNDO, pids_of_role};
+use squall_tests::services;
 use squall_tests::skip::lab_is_possible;
 
 /// Host, fault, what it is on, parameters.
-const FAULTS: [(&str, &str, &str, &str); 7] = [
+const FAULTS: [(&str, &str, &str, &str); 10] = [
     ("latency", "network-latency", "", "{latency: 30ms}"),
     ("loss", "network-loss", "", "{percent: 100%}"),
     ("partition", "network-partition", "", "{peers: [10.77.0.0/24], how: reject}"),
@@ -22,7 +23,15 @@ const FAULTS: [(&str, &str, &str, &str); 7] = [
     ("disk", "disk-fill", ", path: /run/data", "{bytes: 8MiB, reserve: 1MiB}"),
     ("cpu", "cpu-pressure", "", "{workers: 1, load: 10%}"),
     ("memory", "memory-pressure", "", "{bytes: 16MiB}"),
+    ("service", "service-stop", "", "{service: cache}"),
+    ("restart", "service-restart", "", "{service: web}"),
+    ("stall", "host-freeze", "", "{}"),
 ];
+
+/// Of every host.
+fn agent() -> Agent {
+    Agent { policy: format!("{}wholeHost: [freeze]\n", services::POLICY), ..Agent::default() }
+}
 
 /// Points of `squalld::agent::crash`.
 /// Not `removed`: only recovery passes it, when a trace outlived its holder; the effects' own tests remove such traces.
@@ -48,6 +57,8 @@ impl Matrix {
             lab.host(name).start(lab.host(name).talk("udp-echo").args(["--at", "[::]:7"]))
         };
         let mut servers: Vec<_> = names.iter().map(server).collect();
+        services::cache(lab.host("service"));
+        services::web(lab.host("restart"));
         servers.push(lab.host("ctl").start(lab.host("ctl").talk("tcp-echo").args(["--at", "[::]:7"])));
         let up = || names.iter().all(|name| !lab.host(name).pids_of("squall-lab").is_empty());
         assert!(wait_until(Duration::from_secs(5), up));
@@ -78,7 +89,7 @@ metadata: {{name: crash-{host}}}
 hypothesis: Nothing is left.
 steadyState:
   - {{name: control, tcp: {{address: \"ctl.lab:7\"}}, every: 100ms, tolerance: {{success: \">= 50%\", minSamples: 1}}}}
-blastRadius: {{nodes: 7, concurrentRuns: 20}}
+blastRadius: {{nodes: 10, concurrentRuns: 20}}
 method:
   - fault: {fault}
     on: {{nodes: {{name: {host}}}{on}}}
@@ -103,8 +114,7 @@ fn an_agent_that_dies_at_any_point_leaves_nothing() {
     let mut deaths = 0;
     for point in POINTS {
         for count in 1..=MOST {
-            let crash =
-                Agent { env: vec![("SQUALLD_CRASH_AT".into(), format!("{point}:{count}"))], ..Agent::default() };
+            let crash = Agent { env: vec![("SQUALLD_CRASH_AT".into(), format!("{point}:{count}"))], ..agent() };
             let died = round(&matrix, &mut fleet, &crash, &format!("dead at {point}:{count}"), &before);
             deaths += died;
             if died == 0 {
@@ -161,7 +171,7 @@ fn round(matrix: &Matrix, fleet: &mut Fleet<'_>, crash: &Agent, what: &str, befo
                 .run(squalld.to_str().expect("a plain path"), &["sweep", "--state-dir", AGENT_STATE]);
             assert!(swept.ok(), "{host}, {what}: sweep: {}{}", swept.stdout, swept.stderr);
         }
-        fleet.start_agent(host, &Agent::default());
+        fleet.start_agent(host, &agent());
     }
     fleet.wait_connected(FAULTS.len());
     for id in &runs {
@@ -179,7 +189,7 @@ fn round(matrix: &Matrix, fleet: &mut Fleet<'_>, crash: &Agent, what: &str, befo
 #[test]
 fn a_holder_that_dies_takes_its_effect_along_and_the_agent_says_so() {
     let Some(matrix) = Matrix::set("a_holder_that_dies_takes_its_effect_along_and_the_agent_says_so") else { return };
-    let agents: Vec<_> = FAULTS.iter().map(|(host, ..)| (*host, Agent::default())).collect();
+    let agents: Vec<_> = FAULTS.iter().map(|(host, ..)| (*host, agent())).collect();
     let fleet = Fleet::start(&matrix.lab, "ctl", &agents);
     let before = matrix.snapshots();
     for (index, (host, fault, ..)) in FAULTS.iter().enumerate() {

@@ -5,6 +5,8 @@ mod root {
     mod cpu_pressure;
     mod disk_fill;
     mod halt;
+    mod host_crash;
+    mod host_freeze;
     mod lock_out;
     mod memory_pressure;
     mod network_latency;
@@ -15,4 +17,6 @@ mod root {
     mod process_kill;
     mod process_pause;
     mod run_local;
+    mod service_restart;
+    mod service_stop;
 }

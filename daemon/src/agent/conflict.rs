@@ -39,6 +39,7 @@ impl Occupied {
             None if device() => Some("the same filesystem".to_owned()),
             None => trace().map(|trace| match trace {
                 Trace::Frozen { process } => format!("process {}", process.pid),
+                Trace::Service { service, .. } => format!("the service {}", service.name),
                 other => format!("{other:?}"),
             }),
         }

@@ -37,6 +37,7 @@ impl Executor {
             coordinator: self.coordinator.get(),
             own_processes: own.iter().copied().chain(protected.iter().map(|found| found.process)).collect(),
             state_dir: self.settings.state_dir.clone(),
+            services: self.policy().services().collect(),
         };
         let mut all = Vec::new();
         for (index, effect) in order.effects.iter().enumerate() {

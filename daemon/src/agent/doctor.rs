@@ -88,8 +88,8 @@ fn faults(ability: Ability) -> &'static str {
         Ability::ConnectionState => "network-partition with connections: established or new",
         Ability::PacketQueue => "network-latency, network-loss (engine packet-queue)",
         Ability::Netem => "network-latency, network-loss (engine netem)",
-        Ability::ProcessSignal => "process-kill",
-        Ability::ProcessFreeze => "process-pause",
+        Ability::ProcessSignal => "process-kill, host-crash",
+        Ability::ProcessFreeze => "process-pause, host-freeze, host-crash",
         Ability::HoldSpace => "disk-fill",
         Ability::Pressure => "cpu-pressure, memory-pressure",
     }

@@ -185,9 +185,9 @@ impl Life {
             }
             self.wait_gone(KILLED).await;
         }
-        let until = boottime::now_us() + undo::PATIENCE.as_micros() as u64;
+        let until = boottime::now_us() + self.undo.patience().as_micros() as u64;
         let mut pass = 0;
-        while !self.undo.pass() && boottime::now_us() < until {
+        while !self.pass().await && boottime::now_us() < until {
             tokio::time::sleep(undo::pause(pass)).await;
             pass += 1;
         }
@@ -204,6 +204,19 @@ impl Life {
         let unmet = outcomes().find_map(|outcome| outcome.unmet.clone());
         self.say(state, InjectionReport { detail, evidence, unmet, ..report });
         self.executor.over(&self.injection);
+    }
+
+    /// One pass of the undo; beside the agent's own thread, where it may take longer than others can wait.
+    async fn pass(&mut self) -> bool {
+        if !self.undo.is_slow() {
+            return self.undo.pass();
+        }
+        let mut undo = self.undo.clone();
+        let passed = tokio::task::spawn_blocking(move || (undo.pass(), undo)).await;
+        passed.is_ok_and(|(clean, undo)| {
+            self.undo = undo;
+            clean
+        })
     }
 
     async fn wait_gone(&mut self, patience: Duration) {

@@ -1,11 +1,13 @@
 //! What an order would hit, for people, from what `prepare` found out.
 
-use squall_experiments::effect::Hog;
+use squall_experiments::effect::{Hog, HostWide};
 use squall_experiments::units::Size;
 
+use super::effects::service::Service;
+use super::effects::service::control::Control;
 use super::effects::{Hold, ProcessId, SparedFlow};
 use super::kernel::procfs;
-use super::processes;
+use super::processes::{self, Everyone};
 
 pub fn of(hold: &Hold) -> Vec<String> {
     match hold {
@@ -26,6 +28,22 @@ pub fn of(hold: &Hold) -> Vec<String> {
         }
         Hold::Hog { hog: Hog::Cpu { workers, load }, .. } => vec![format!("burns {load} of {workers} processors")],
         Hold::Hog { hog: Hog::Memory { .. }, bytes } => vec![format!("occupies {} of memory", readable(*bytes))],
+        Hold::Unit { service, .. } => vec![format!("stops {}", defined(service))],
+        Hold::Host { what, own, protected, services } => {
+            let verb = if *what == HostWide::Freeze { "freezes" } else { "kills" };
+            let count = Everyone::but(own, protected).now(|_| false).map_or(0, |found| found.len());
+            let all = std::iter::once(format!("{verb} {count} processes"));
+            all.chain(services.iter().map(|(service, _)| format!("then starts {}", defined(service)))).collect()
+        }
+    }
+}
+
+fn defined(service: &Service) -> String {
+    match &service.control {
+        Control::Systemd { unit } => format!("the service {} (unit {unit})", service.name),
+        Control::Programs { stop, start, .. } => {
+            format!("the service {} (stop: {}; start: {})", service.name, stop.join(" "), start.join(" "))
+        }
     }
 }
 

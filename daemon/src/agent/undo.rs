@@ -12,7 +12,7 @@ use super::journal::record::Intent;
 use super::kernel::pidfd::PidFd;
 use crate::agent::kernel::boottime;
 
-/// How long traces are observed before the end is called unconfirmed.
+/// How long traces are observed before the end is called unconfirmed; a service may take longer to start.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Waits between observations: the first comes at once, for what the kernel has already taken away.
@@ -40,13 +40,15 @@ impl Undo {
     /// `boot_id` is that of now: of another boot, processes are gone for certain and their numbers mean nothing.
     pub fn of(intent: &Intent, boot_id: &str) -> Undo {
         let here = intent.boot_id == boot_id;
-        let of_a_process = |trace: &Trace| matches!(trace, Trace::Holder { .. } | Trace::Frozen { .. });
+        let of_a_process =
+            |trace: &Trace| matches!(trace, Trace::Holder { .. } | Trace::Frozen { .. } | Trace::TracedBy { .. });
         let traces = intent.held.iter().flat_map(|held| held.all_traces());
         let left = traces.filter(|trace| here || !of_a_process(trace)).map(|trace| match trace {
             // Device numbers and namespaces of another boot mean nothing, either: the path and the name are what is left.
             Trace::File { path, .. } if !here => Trace::File { path, place: None },
             Trace::NftTable { name, .. } if !here => Trace::NftTable { name, network: None },
             Trace::Netem { interface, handle, .. } if !here => Trace::Netem { interface, handle, network: None },
+            Trace::Service { service, mark, .. } if !here => Trace::Service { service, mark, stale: true },
             other => other,
         });
         Undo { left: left.collect(), ..Undo::default() }
@@ -54,6 +56,20 @@ impl Undo {
 
     pub fn of_traces(traces: Vec<Trace>) -> Undo {
         Undo { left: traces, ..Undo::default() }
+    }
+
+    /// From now on: [`PATIENCE`], or what the slowest service may take.
+    pub fn patience(&self) -> Duration {
+        let of = |trace: &Trace| match trace {
+            Trace::Service { service, .. } => service.patience(),
+            _ => PATIENCE,
+        };
+        self.left.iter().map(of).max().unwrap_or(PATIENCE).max(PATIENCE)
+    }
+
+    /// A pass asks programs, which may take a second each.
+    pub fn is_slow(&self) -> bool {
+        self.left.iter().any(|trace| matches!(trace, Trace::Service { .. }))
     }
 
     /// Looks at each trace that is left, removes it if it is there, and looks again. True: all are absent.
@@ -115,7 +131,8 @@ pub fn undo_all<'a>(intents: impl Iterator<Item = &'a Intent>, boot_id: &str) ->
     here().for_each(|held| end_holder(held.holder, Duration::from_millis(200)));
     let mut undos: Vec<_> =
         intents.iter().map(|intent| (intent.injection.clone(), Undo::of(intent, boot_id))).collect();
-    let until = boottime::now_us() + PATIENCE.as_micros() as u64;
+    let patience = undos.iter().map(|(_, undo)| undo.patience()).max().unwrap_or(PATIENCE);
+    let until = boottime::now_us() + patience.as_micros() as u64;
     for pass in 0.. {
         // `fold` and not `all`: each gets its pass, whatever became of the one before.
         let clean = undos.iter_mut().fold(true, |clean, (_, undo)| undo.pass() && clean);

@@ -25,7 +25,7 @@ use squalld::agent::policy::Policy;
 use ground::{Ground, Place};
 use paper::Paper;
 
-const HERE: Here = Here { network: paper::NETWORK, mount: paper::MOUNT };
+const HERE: Here = Here { network: paper::NETWORK, mount: paper::MOUNT, pid: paper::PROCESSES };
 /// Orders under one policy.
 const A_WORLD: u64 = 50;
 

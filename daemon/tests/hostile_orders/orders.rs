@@ -5,15 +5,15 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IndexedRandom as _;
 use squall_experiments::effect::{
-    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Freeze, Hog, HoldSpace, PacketDelay,
-    PacketFilter, SendSignal, SignalName, Spare,
+    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Freeze, Hog, HoldSpace, HostWide,
+    PacketDelay, PacketFilter, SendSignal, SignalName, Spare, Unit, UnitAction,
 };
 use squall_experiments::target::{Pick, ProcessSelector};
 use squall_experiments::units::{Percent, Size, Span};
 use squall_experiments::wire::Order;
 
 use crate::ground::{ELSEWHERE, Ground};
-use crate::paper::{FAULTS, INTERFACES, PEERS};
+use crate::paper::{FAULTS, INTERFACES, PEERS, SERVICES};
 
 /// What has no place in a field, or leads elsewhere if somebody is careless with it.
 const POISON: [&str; 22] = [
@@ -80,7 +80,7 @@ fn milliseconds(random: &mut impl Rng) -> u64 {
 }
 
 fn effect(random: &mut impl Rng, ground: &Ground) -> Effect {
-    match random.random_range(0..7) {
+    match random.random_range(0..10) {
         0 => Effect::PacketFilter(PacketFilter {
             flow: flow(random),
             how: *[Cut::Drop, Cut::Reject, Cut::Reset].choose(random).unwrap(),
@@ -122,11 +122,26 @@ fn effect(random: &mut impl Rng, ground: &Ground) -> Effect {
                 .unwrap();
             Effect::HoldSpace(HoldSpace { path, amount, reserve: Size(*[0, 1, u64::MAX].choose(random).unwrap()) })
         }
+        6 => Effect::Unit(Unit {
+            service: service(random),
+            action: *[UnitAction::Stop, UnitAction::Restart].choose(random).unwrap(),
+            back_within: random.random_ratio(1, 3).then(|| span(random)),
+        }),
+        7 => Effect::Host(HostWide::Freeze),
+        8 => {
+            let most = *[0, 0, 1, 1, 2, 17].choose(random).unwrap();
+            Effect::Host(HostWide::Crash { restart: (0..most).map(|_| service(random)).collect() })
+        }
         _ => Effect::Hog(match random.random_ratio(1, 2) {
             true => cpu(random),
             false => Hog::Memory { amount: Amount::Bytes(Size(u64::MAX)), reserve: Size(0) },
         }),
     }
+}
+
+fn service(random: &mut impl Rng) -> String {
+    let honest = *SERVICES.choose(random).unwrap();
+    text(random, if random.random_ratio(1, 6) { "nginx.service".to_owned() } else { honest.to_owned() })
 }
 
 fn cpu(random: &mut impl Rng) -> Hog {

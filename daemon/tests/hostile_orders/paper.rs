@@ -35,16 +35,23 @@ pub struct Paper {
     pub flows: Vec<&'static str>,
     pub not_network: Vec<u64>,
     pub not_mount: Vec<u64>,
+    pub not_processes: Vec<u64>,
+    pub services: Vec<&'static str>,
+    pub whole_host: Vec<&'static str>,
 }
 
 pub const FAULTS: [&str; 4] = ["network-loss", "network-latency", "cpu-pressure", "disk-fill"];
-pub const EFFECTS: [&str; 6] = ["packet-filter", "packet-delay", "signal", "freeze", "hold-space", "hog"];
+pub const EFFECTS: [&str; 9] =
+    ["packet-filter", "packet-delay", "signal", "freeze", "hold-space", "hog", "unit", "host-freeze", "host-crash"];
+pub const SERVICES: [&str; 3] = ["web", "db@1", "cache.service"];
+const WHOLE: [&str; 2] = ["freeze", "crash"];
 pub const INTERFACES: [&str; 4] = ["eth0", "eth1", "mgmt0", "lo"];
 pub const PEERS: [&str; 6] =
     ["10.9.0.0/24", "10.9.0.7", "192.168.0.0/16", "fd00:9::/64", "fd00:9::7", "255.255.255.255"];
 pub const FLOWS: [&str; 5] = ["coordinator", "ssh", "dns", "neighbours", "loopback"];
 pub const NETWORK: u64 = 4_026_531_840;
 pub const MOUNT: u64 = 4_026_531_841;
+pub const PROCESSES: u64 = 4_026_531_836;
 
 impl Paper {
     pub fn write(random: &mut impl Rng, ground: &Ground) -> Paper {
@@ -83,6 +90,15 @@ impl Paper {
         }
         if random.random_ratio(1, 12) {
             paper.not_mount = vec![*[MOUNT, 3].choose(random).unwrap()];
+        }
+        if random.random_ratio(1, 12) {
+            paper.not_processes = vec![*[PROCESSES, 4].choose(random).unwrap()];
+        }
+        if random.random_ratio(2, 3) {
+            paper.services = some(random, &SERVICES);
+        }
+        if random.random_ratio(1, 2) {
+            paper.whole_host = some(random, &WHOLE);
         }
         paper
     }
@@ -135,6 +151,10 @@ impl Paper {
         let numbers = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         let _ = writeln!(text, "networkNamespace: {{not: [{}]}}", numbers(&self.not_network));
         let _ = writeln!(text, "mountNamespace: {{not: [{}]}}", numbers(&self.not_mount));
+        let _ = writeln!(text, "pidNamespace: {{not: [{}]}}", numbers(&self.not_processes));
+        let _ = writeln!(text, "wholeHost: [{}]", self.whole_host.join(", "));
+        let each = self.services.iter().map(|name| format!("{name}: {{unit: {}.service}}", name.replace('.', "-")));
+        let _ = writeln!(text, "services: {{{}}}", each.collect::<Vec<_>>().join(", "));
         text
     }
 }

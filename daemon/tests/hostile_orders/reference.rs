@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use squall_experiments::effect::{Effect, Flow, Hog};
+use squall_experiments::effect::{Effect, Flow, Hog, HostWide};
 use squall_experiments::target::ProcessSelector;
 use squall_experiments::wire::Order;
 
 use crate::ground::{Ground, Leads, Place};
-use crate::paper::{Lists, MOUNT, NETWORK, Paper};
+use crate::paper::{Lists, MOUNT, NETWORK, PROCESSES, Paper};
 
 /// Words for every rule that the order breaks. None: it is allowed.
 pub fn broken(paper: &Paper, order: &Order, ground: &Ground) -> Vec<&'static str> {
@@ -24,6 +24,8 @@ pub fn broken(paper: &Paper, order: &Order, ground: &Ground) -> Vec<&'static str
     let mut keep = |percent: f64| kept = kept * (100 - percent as u128) / 100;
     for effect in &order.effects {
         rule("effect", !permits(&paper.effects, kind(effect)));
+        let on_processes = matches!(effect, Effect::Signal(_) | Effect::Freeze(_) | Effect::Unit(_) | Effect::Host(_));
+        rule("pid namespace", on_processes && paper.not_processes.contains(&PROCESSES));
         match effect {
             Effect::PacketFilter(filter) => {
                 flow(paper, &filter.flow, &mut rule);
@@ -37,6 +39,13 @@ pub fn broken(paper: &Paper, order: &Order, ground: &Ground) -> Vec<&'static str
             }
             Effect::Signal(_) => rule("irreversible", paper.irreversible == Some(false)),
             Effect::Freeze(_) | Effect::Hog(Hog::Memory { .. }) => {}
+            Effect::Unit(unit) => rule("service", !paper.services.contains(&unit.service.as_str())),
+            Effect::Host(HostWide::Freeze) => rule("whole host", !paper.whole_host.contains(&"freeze")),
+            Effect::Host(HostWide::Crash { restart }) => {
+                rule("irreversible", paper.irreversible == Some(false));
+                rule("whole host", !paper.whole_host.contains(&"crash"));
+                rule("service", restart.iter().any(|name| !paper.services.contains(&name.as_str())));
+            }
             Effect::Hog(Hog::Cpu { workers: more, load }) => {
                 workers += u64::from(*more);
                 rule("load", paper.load.is_some_and(|limit| load.value() > limit as f64));
@@ -62,6 +71,9 @@ fn kind(effect: &Effect) -> &'static str {
         Effect::Freeze(_) => "freeze",
         Effect::HoldSpace(_) => "hold-space",
         Effect::Hog(_) => "hog",
+        Effect::Unit(_) => "unit",
+        Effect::Host(HostWide::Freeze) => "host-freeze",
+        Effect::Host(HostWide::Crash { .. }) => "host-crash",
     }
 }
 
@@ -129,6 +141,12 @@ fn malformed(order: &Order) -> bool {
             Effect::HoldSpace(space) => bad_path(&space.path),
             Effect::Hog(Hog::Cpu { workers, .. }) => *workers == 0,
             Effect::Hog(Hog::Memory { .. }) => false,
+            Effect::Unit(unit) => !name(&unit.service),
+            Effect::Host(HostWide::Freeze) => false,
+            Effect::Host(HostWide::Crash { restart }) => {
+                let twice = restart.iter().any(|one| restart.iter().filter(|other| *other == one).count() > 1);
+                twice || restart.len() > 16 || restart.iter().any(|one| !name(one))
+            }
         })
 }
 

@@ -26,7 +26,13 @@ pub fn not_root(test: &str) -> bool {
 }
 
 pub fn context(tag: &str) -> Context {
-    Context { tag: tag.into(), coordinator: None, own_processes: Vec::new(), state_dir: PathBuf::from("/nonexistent") }
+    Context {
+        tag: tag.into(),
+        coordinator: None,
+        own_processes: Vec::new(),
+        state_dir: PathBuf::from("/nonexistent"),
+        services: Vec::new(),
+    }
 }
 
 /// Killed and reaped when dropped.

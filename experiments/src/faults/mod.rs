@@ -3,6 +3,8 @@
 pub mod cpu_pressure;
 mod describe;
 pub mod disk_fill;
+pub mod host_crash;
+pub mod host_freeze;
 pub mod memory_pressure;
 mod network;
 pub mod network_latency;
@@ -10,6 +12,8 @@ pub mod network_loss;
 pub mod network_partition;
 pub mod process_kill;
 pub mod process_pause;
+pub mod service_restart;
+pub mod service_stop;
 mod topology;
 
 use schemars::{JsonSchema, Schema};
@@ -200,6 +204,10 @@ pub static ALL: &[Entry] = &[
     Entry::of::<disk_fill::DiskFill>(),
     Entry::of::<cpu_pressure::CpuPressure>(),
     Entry::of::<memory_pressure::MemoryPressure>(),
+    Entry::of::<service_stop::ServiceStop>(),
+    Entry::of::<service_restart::ServiceRestart>(),
+    Entry::of::<host_freeze::HostFreeze>(),
+    Entry::of::<host_crash::HostCrash>(),
 ];
 
 pub fn find(name: &str) -> Option<&'static Entry> {

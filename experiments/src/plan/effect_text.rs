@@ -3,7 +3,8 @@
 use cidr::IpCidr;
 
 use crate::effect::{
-    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Hog, PacketDelay, Protocol,
+    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Hog, HostWide, PacketDelay, Protocol,
+    UnitAction,
 };
 use crate::target::{Pick, ProcessSelector};
 use crate::units::{Percent, Size, Span};
@@ -49,6 +50,24 @@ pub fn in_words(effect: &Effect) -> String {
         Effect::Hog(Hog::Memory { amount: wanted, reserve }) => {
             let amount_text = amount(*wanted, "of the memory", "available");
             format!("occupies {amount_text}{}", self::reserve(*wanted, *reserve, "available"))
+        }
+        Effect::Unit(unit) => {
+            let done = match unit.action {
+                UnitAction::Stop => "stops the service",
+                UnitAction::Restart => "restarts the service",
+            };
+            let back = unit.back_within.map(|back| format!("; must be back within {back}")).unwrap_or_default();
+            format!("{done} {}{back}", unit.service)
+        }
+        Effect::Host(HostWide::Freeze) => {
+            "stops every process of the host but Squall's own and protected ones".to_owned()
+        }
+        Effect::Host(HostWide::Crash { restart }) => {
+            let done = "kills every process of the host but Squall's own and protected ones";
+            match restart.is_empty() {
+                true => done.to_owned(),
+                false => format!("{done}; then starts {}", restart.join(", ")),
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ pub fn wire(bytes: &[u8]) {
         let said = serde_json::to_vec(&heard).expect("what was read can be written");
         assert_eq!(serde_json::from_slice::<ToAgent>(&said).expect("and read again"), heard);
         if let ToAgent::Check(order) = heard {
-            let place = squalld::agent::kernel::child::Place { network: 1, mount: 1 };
+            let place = squalld::agent::kernel::child::Place { network: 1, mount: 1, pid: 1 };
             let refusals = Policy::built_in().refusals(&order, &place);
             assert!(refusals.iter().all(|refusal| !refusal.contains(char::is_control)), "{refusals:?}");
         }

@@ -5,7 +5,7 @@
 //! are delivered on waking; SIGKILL works at once. As after SIGSTOP, a few calls return EINTR on waking (epoll_wait(2) and others
 //! that signal(7) lists). Children that a target forked are processes of their own: select them too if they are meant.
 
-mod tracer;
+pub(super) mod tracer;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

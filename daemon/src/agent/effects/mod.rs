@@ -2,6 +2,7 @@
 //!
 //! Every reversible effect is held by a process of its own, the *holder* (`squalld holder`), whose death makes the kernel undo it:
 //! an nft table goes with its socket, space with its descriptor, a frozen process wakes with its tracer, a hog is itself the holder.
+//! The one exception is a stopped service, which nothing of the kernel's starts again: its mark is a trace whose removal starts it.
 //! So undo is the same for all: end the holder, then observe that every [`Trace`] is absent. A holder dies with its agent
 //! (PR_SET_PDEATHSIG, end of file on its tether), at its own deadline (timer on CLOCK_BOOTTIME), or by the guard's hand.
 //!
@@ -16,9 +17,11 @@ mod elsewhere;
 pub mod flow_rules;
 pub mod freeze;
 pub mod hog;
+pub mod host;
 pub mod packet_delay;
 pub mod packet_filter;
 pub mod reach;
+pub mod service;
 pub mod signal;
 pub mod space;
 pub mod tether;
@@ -27,12 +30,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use squall_experiments::effect::{Effect, Hog, PacketDelay, PacketFilter, SendSignal};
+use squall_experiments::effect::{Effect, Hog, HostWide, PacketDelay, PacketFilter, SendSignal, UnitAction};
 use squall_experiments::target::ProcessSelector;
+use squall_experiments::units::Span;
 
 use crate::agent::kernel::network::Network;
 use crate::agent::kernel::nft::QueueKind;
 use elsewhere::Keeper;
+use service::Service;
 use tether::{Outcome, Tether};
 
 /// A process that cannot be confused with a later one of the same number: `start` is field 22 of /proc/PID/stat (clock ticks since boot).
@@ -52,6 +57,8 @@ pub struct Context {
     /// Where fallback files may not be, and processes that must never be hit: the agent, its guard, its holders, pid 1.
     pub own_processes: Vec<ProcessId>,
     pub state_dir: PathBuf,
+    /// That the node's policy defines.
+    pub services: Vec<Service>,
 }
 
 /// An effect with everything resolved: what a holder is told to do. Journaled.
@@ -96,6 +103,20 @@ pub enum Hold {
         hog: Hog,
         bytes: u64,
     },
+    /// `mark`: the file that says that the service is not to stay as it is.
+    Unit {
+        service: Service,
+        action: UnitAction,
+        back_within: Option<Span>,
+        mark: PathBuf,
+    },
+    /// `own` and `protected` as for a signal; `services` and their marks are started at the end.
+    Host {
+        what: HostWide,
+        own: Vec<ProcessId>,
+        protected: Vec<ProcessSelector>,
+        services: Vec<(Service, PathBuf)>,
+    },
 }
 
 /// One flow that a network effect leaves alone, resolved. None matches anything.
@@ -139,6 +160,10 @@ pub enum Trace {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         place: Option<space::Place>,
     },
+    /// A service that must run again, as long as its mark is there. `stale`: the mark is of another boot and means nothing.
+    Service { service: Service, mark: PathBuf, stale: bool },
+    /// A tracer by which nobody may be stopped any more.
+    TracedBy { tracer: ProcessId },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +198,8 @@ pub fn prepare(effect: &Effect, context: &Context) -> Result<Prepared, Refusal> 
         Effect::Freeze(effect) => freeze::prepare(effect, context),
         Effect::HoldSpace(effect) => space::prepare(effect, context),
         Effect::Hog(effect) => hog::prepare(effect, context),
+        Effect::Unit(effect) => service::prepare(effect, context),
+        Effect::Host(effect) => host::prepare(effect, context),
     }
 }
 
@@ -191,6 +218,10 @@ pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
             space::hold(&directory, bytes, reserve, &fallback, tether)
         }
         Hold::Hog { hog, bytes } => hog::hold(&hog, bytes, tether),
+        Hold::Unit { service, action, back_within, mark } => {
+            service::hold(&service, action, back_within, &mark, tether)
+        }
+        Hold::Host { what, own, protected, services } => host::hold(&what, &own, &protected, &services, tether),
     }
 }
 
@@ -208,6 +239,8 @@ pub fn remove(trace: &Trace) -> anyhow::Result<()> {
         }
         Trace::Frozen { process } => freeze::remove(*process),
         Trace::File { path, place } => space::remove(path, place.as_ref()),
+        Trace::Service { service, mark, stale } => service::remove(service, mark, *stale),
+        Trace::TracedBy { tracer } => host::remove(*tracer),
     }
 }
 
@@ -225,6 +258,8 @@ pub fn observe(trace: &Trace) -> Presence {
         }
         Trace::Frozen { process } => freeze::observe(*process),
         Trace::File { path, place } => space::observe(path, place.as_ref()),
+        Trace::Service { service, mark, .. } => service::observe(service, mark),
+        Trace::TracedBy { tracer } => host::observe(*tracer),
     }
 }
 

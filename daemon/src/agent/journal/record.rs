@@ -62,7 +62,13 @@ pub struct Held {
 impl Held {
     /// The holder first: while it lives the rest may come back.
     pub fn all_traces(&self) -> Vec<Trace> {
-        std::iter::once(Trace::Holder { process: self.holder }).chain(self.traces.iter().cloned()).collect()
+        let mut traces = vec![Trace::Holder { process: self.holder }];
+        if matches!(self.hold, Hold::Host { .. }) {
+            // Whom it traces is known to nobody before it does.
+            traces.push(Trace::TracedBy { tracer: self.holder });
+        }
+        traces.extend(self.traces.iter().cloned());
+        traces
     }
 }
 

@@ -37,6 +37,22 @@ pub fn outlives_us(command: &mut Command) {
     unsafe { command.pre_exec(before_exec) };
 }
 
+/// The child is nobody's of ours: in a session of its own, with every signal as at the start of a program (a guard ignores some, and
+/// what is ignored stays so over an exec, signal(7)).
+pub fn is_its_own(command: &mut Command) {
+    let before_exec = || {
+        keep_descriptors_out();
+        for number in 1..=libc::SIGRTMAX() {
+            // SAFETY: a plain system call that installs no handler; it fails for KILL and STOP, which have no other.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
+        setsid()?;
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(before_exec) };
+}
+
 /// Whatever a library may have left open without close-on-exec ends at the exec (close_range(2), Linux 5.11).
 fn keep_descriptors_out() {
     // SAFETY: a plain system call; descriptors 0 to 2 are left alone. An old kernel answers EINVAL, and Rust's own are close-on-exec.
@@ -63,11 +79,13 @@ pub fn kill_this_process() {
 pub struct Place {
     pub network: u64,
     pub mount: u64,
+    /// Of processes.
+    pub pid: u64,
 }
 
 impl Place {
     pub fn here() -> io::Result<Place> {
         let inode = |name: &str| stat(format!("/proc/thread-self/ns/{name}").as_str()).map(|found| found.st_ino);
-        Ok(Place { network: inode("net")?, mount: inode("mnt")? })
+        Ok(Place { network: inode("net")?, mount: inode("mnt")?, pid: inode("pid")? })
     }
 }

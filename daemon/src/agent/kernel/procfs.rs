@@ -20,6 +20,10 @@ pub struct Stat {
     /// `R` running, `S` sleeping, `D` uninterruptible, `T` stopped, `t` stopped by a tracer, `Z` zombie, `X` dead.
     pub state: char,
     pub kernel_thread: bool,
+    /// 0: none in this PID namespace.
+    pub parent: i32,
+    /// The number of the process that began its session.
+    pub session: i32,
     /// Used in user and kernel mode by all its threads, in clock ticks.
     pub cpu_ticks: u64,
 }
@@ -48,6 +52,8 @@ fn parse_stat(pid: i32, text: &[u8]) -> Option<Stat> {
         process: ProcessId { pid, start: number(22)? },
         name: String::from_utf8_lossy(text.get(open + 1..close)?).into_owned(),
         state: fields.first()?.chars().next()?,
+        parent: number(4)? as i32,
+        session: number(6)? as i32,
         kernel_thread: number(9)? & PF_KTHREAD != 0,
         cpu_ticks: number(14)? + number(15)?,
     })
@@ -192,6 +198,7 @@ mod tests {
         text.extend_from_slice(b" 1 2 3");
         let stat = parse_stat(42, &text).unwrap();
         assert_eq!((stat.name.as_str(), stat.state), ("a) b (c", 'S'));
+        assert_eq!((stat.parent, stat.session), (1, 3));
         assert_eq!(stat.process, ProcessId { pid: 42, start: 987 });
         assert_eq!(stat.cpu_ticks, 33);
         assert!(!stat.kernel_thread);

@@ -24,7 +24,7 @@ pub struct Protected {
 
 /// True for effects that choose processes.
 pub fn hits_processes(effect: &Effect) -> bool {
-    selector(effect).is_some()
+    selector(effect).is_some() || matches!(effect, Effect::Host(_))
 }
 
 fn selector(effect: &Effect) -> Option<&ProcessSelector> {
@@ -82,6 +82,7 @@ impl Policy {
             if let Effect::HoldSpace(space) = effect {
                 reasons.extend(self.filesystem_refusals(&space.path, place));
             }
+            reasons.extend(self.whole_refusals(effect, place));
         }
         reasons.extend(self.magnitude_refusals(&order.effects));
         reasons
@@ -105,6 +106,7 @@ impl Policy {
                     load = if *each > load { *each } else { load };
                 }
                 Effect::Hog(Hog::Memory { .. }) | Effect::HoldSpace(_) | Effect::Signal(_) | Effect::Freeze(_) => {}
+                Effect::Unit(_) | Effect::Host(_) => {}
             }
         }
         // To a millionth of a percent, so that 30% is not above 30%.
@@ -295,9 +297,9 @@ impl Policy {
     }
 
     /// Adds what this node never lets be touched: flows to those that a network effect leaves alone, processes to those that a
-    /// repeated signal passes over.
+    /// repeated signal and an effect on the whole host pass over.
     pub fn spare(&self, hold: &mut Hold) {
-        if let Hold::Signal { protected, .. } = hold {
+        if let Hold::Signal { protected, .. } | Hold::Host { protected, .. } = hold {
             protected.extend(self.protected_selectors().map(|(selector, _)| selector));
         }
         let (Hold::PacketFilter { spared, .. } | Hold::PacketDelay { spared, .. }) = hold else { return };

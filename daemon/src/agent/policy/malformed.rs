@@ -1,6 +1,6 @@
 //! What no policy allows: orders that no honest coordinator writes. Pure: the host is not looked at.
 
-use squall_experiments::effect::{Effect, Flow, Hog};
+use squall_experiments::effect::{Effect, Flow, Hog, HostWide};
 use squall_experiments::target::ProcessSelector;
 use squall_experiments::wire::Order;
 
@@ -53,6 +53,20 @@ impl Found {
             Effect::HoldSpace(effect) => self.path("path", &effect.path),
             Effect::Hog(Hog::Cpu { workers: 0, .. }) => self.say("workers: none".to_owned()),
             Effect::Hog(Hog::Cpu { .. } | Hog::Memory { .. }) => {}
+            Effect::Unit(effect) => self.name("service", &effect.service),
+            Effect::Host(HostWide::Freeze) => {}
+            Effect::Host(HostWide::Crash { restart }) => {
+                if restart.len() > MOST_EFFECTS {
+                    self.say(format!("{} services to start, more than {MOST_EFFECTS}", restart.len()));
+                    return;
+                }
+                for (index, service) in restart.iter().enumerate() {
+                    self.name("service", service);
+                    if restart[..index].contains(service) {
+                        self.say(format!("service: `{}` is to be started twice", shown(service)));
+                    }
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod check;
 mod malformed;
 mod read;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ use anyhow::{Context, bail};
 use cidr::IpCidr;
 use squall_experiments::effect::{Effect, Spare};
 use squall_experiments::units::{Percent, Size, Span};
+
+use crate::agent::effects::service::Service;
 
 pub use check::{Protected, hits_processes};
 
@@ -76,6 +79,12 @@ pub struct Policy {
     pub network_namespaces: Vec<Rule<u64>>,
     /// The same for effects on filesystems.
     pub mount_namespaces: Vec<Rule<u64>>,
+    /// The same for effects on processes, services and the whole host.
+    pub pid_namespaces: Vec<Rule<u64>>,
+    /// That may be stopped and started, and how; without any, none may.
+    pub services: Vec<Rule<Service>>,
+    /// What may be done to all processes at once: `freeze`, `crash`; without it, nothing.
+    pub whole_host: Vec<Rule<String>>,
 }
 
 impl Policy {
@@ -83,7 +92,9 @@ impl Policy {
     /// Every mistake with `file:line:column`. There is no policy with a mistake in it: the agent must not start.
     pub fn load(path: &Path) -> anyhow::Result<Policy> {
         let text = std::fs::read_to_string(path).with_context(|| format!("policy {}", path.display()))?;
-        Policy::parse(&path.display().to_string(), &text)
+        let policy = Policy::parse(&path.display().to_string(), &text)?;
+        policy.is_its_owners(path)?;
+        Ok(policy)
     }
 
     pub fn built_in() -> Policy {

@@ -1,5 +1,7 @@
 //! Reads a policy: every mistake with its place, all at once; unknown words are mistakes, for a misspelt limit is no limit.
 
+mod services;
+
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -40,7 +42,7 @@ impl Reader<'_> {
     }
 
     fn policy(&mut self, document: &Node<'_>) -> Policy {
-        const KEYS: [&str; 10] = [
+        const KEYS: [&str; 13] = [
             "apiVersion",
             "kind",
             "irreversible",
@@ -51,6 +53,9 @@ impl Reader<'_> {
             "allow",
             "networkNamespace",
             "mountNamespace",
+            "pidNamespace",
+            "services",
+            "wholeHost",
         ];
         let mut policy = Policy { source: self.source.to_owned(), ..Policy::default() };
         let mut said = (false, false);
@@ -68,6 +73,9 @@ impl Reader<'_> {
                 "protect" => self.protect(value, &mut policy),
                 "allow" => self.allow(value, &mut policy),
                 "networkNamespace" => policy.network_namespaces = self.not(value),
+                "pidNamespace" => policy.pid_namespaces = self.not(value),
+                "services" => policy.services = self.services(value),
+                "wholeHost" => policy.whole_host = self.words(value, &["freeze", "crash"]),
                 _ => policy.mount_namespaces = self.not(value),
             }
         }
@@ -151,14 +159,17 @@ impl Reader<'_> {
             ("neighbours", Spare::Neighbours),
             ("loopback", Spare::Loopback),
         ];
-        let YamlData::Sequence(items) = &node.data else {
-            self.mistake(node, "expected a list like [ssh, dns]");
-            return Vec::new();
-        };
-        let known = words.map(|(word, _)| word);
-        let rules = items.iter().filter_map(|item| self.word(item, &known));
+        let rules = self.words(node, &words.map(|(word, _)| word)).into_iter();
         let spare = |rule: &Rule<String>| words.iter().find(|(word, _)| *word == rule.value).map(|(_, spare)| *spare);
         rules.filter_map(|rule| Some(Rule { value: spare(&rule)?, line: rule.line })).collect()
+    }
+
+    fn words(&mut self, node: &Node<'_>, known: &[&str]) -> Vec<Rule<String>> {
+        let YamlData::Sequence(items) = &node.data else {
+            self.mistake(node, format!("expected a list like [{}]", known.join(", ")));
+            return Vec::new();
+        };
+        items.iter().filter_map(|item| self.word(item, known)).collect()
     }
 
     fn paths(&mut self, node: &Node<'_>) -> Vec<Rule<PathBuf>> {

@@ -7,7 +7,7 @@ use crate::agent::effects::Hold;
 use crate::agent::kernel::child::Place;
 
 const HEAD: &str = "apiVersion: squall/v1\nkind: Policy\n";
-const HERE: Place = Place { network: 77, mount: 88 };
+const HERE: Place = Place { network: 77, mount: 88, pid: 99 };
 
 fn policy(rest: &str) -> Policy {
     Policy::parse("node.yaml", &format!("{HEAD}{rest}")).unwrap()

@@ -6,6 +6,7 @@
 //! and workers, haproxy's master and worker): kill only the master and the port is still served.
 
 mod conditions;
+mod everyone;
 mod near_miss;
 
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +20,7 @@ use super::effects::{ProcessId, Refusal};
 use super::kernel::procfs::{self, Stat};
 use conditions::Condition;
 pub use conditions::matches_pattern;
+pub use everyone::Everyone;
 
 /// A process that matches, as a person would recognise it.
 #[derive(Debug, Clone, PartialEq, Eq)]

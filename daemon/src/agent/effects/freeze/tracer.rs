@@ -20,14 +20,14 @@ const STOP_BOUND: Duration = Duration::from_secs(2);
 /// Between two looks for threads that were not seen before, if no stop wakes us earlier.
 const LOOK: Duration = Duration::from_millis(20);
 
-pub(super) enum Stop {
+pub(in crate::agent::effects) enum Stop {
     /// Every thread of every target is stopped.
     Done,
     /// The tether was released before that.
     Released,
 }
 
-pub(super) struct Tracer {
+pub(in crate::agent::effects) struct Tracer {
     threads: BTreeMap<i32, Thread>,
     /// Readable when a tracee stops or ends.
     changes: SignalFd,
@@ -39,7 +39,7 @@ struct Thread {
 }
 
 impl Tracer {
-    pub(super) fn new() -> anyhow::Result<Tracer> {
+    pub(in crate::agent::effects) fn new() -> anyhow::Result<Tracer> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
@@ -47,21 +47,25 @@ impl Tracer {
         Ok(Tracer { threads: BTreeMap::new(), changes })
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::agent::effects) fn fd(&self) -> BorrowedFd<'_> {
         self.changes.as_fd()
     }
 
     /// No tracee lives any more.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::agent::effects) fn is_empty(&self) -> bool {
         self.threads.is_empty()
     }
 
-    pub(super) fn threads_of(&self, process: ProcessId) -> usize {
+    pub(in crate::agent::effects) fn threads_of(&self, process: ProcessId) -> usize {
         self.threads.values().filter(|thread| thread.of == process).count()
     }
 
     /// On an error or a release some are stopped: call [`Tracer::wake`].
-    pub(super) fn stop(&mut self, processes: &[ProcessId], tether: &mut Tether) -> anyhow::Result<Stop> {
+    pub(in crate::agent::effects) fn stop(
+        &mut self,
+        processes: &[ProcessId],
+        tether: &mut Tether,
+    ) -> anyhow::Result<Stop> {
         let until = Instant::now() + STOP_BOUND;
         loop {
             let mut fresh = 0;
@@ -89,8 +93,24 @@ impl Tracer {
         }
     }
 
+    /// Every thread is stopped, or waits in the kernel where nothing but its own end wakes it, and will be stopped before it runs on.
+    pub(in crate::agent::effects) fn all_stand_still(&self) -> bool {
+        let stands = |thread: i32, of: &Thread| {
+            of.stopped || matches!(procfs::thread_state(of.of.pid, thread), None | Some(('D' | 'Z' | 'X', _)))
+        };
+        self.threads.iter().all(|(thread, of)| stands(*thread, of))
+    }
+
+    pub(in crate::agent::effects) fn has(&self, pid: i32) -> bool {
+        self.threads.contains_key(&pid)
+    }
+
+    pub(in crate::agent::effects) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
     /// How many were new. A process that is gone, or is another one by now, has none.
-    fn seize_new_threads(&mut self, process: ProcessId) -> anyhow::Result<usize> {
+    pub(in crate::agent::effects) fn seize_new_threads(&mut self, process: ProcessId) -> anyhow::Result<usize> {
         let is_still = || procfs::stat(process.pid).is_some_and(|stat| stat.process == process && stat.lives());
         if !is_still() {
             return Ok(0);
@@ -123,7 +143,7 @@ impl Tracer {
     }
 
     /// Takes in every stop and every end that the kernel has to tell.
-    pub(super) fn reap(&mut self) {
+    pub(in crate::agent::effects) fn reap(&mut self) {
         while let Ok(Some(_)) = self.changes.read_signal() {}
         loop {
             let mut status = 0;
@@ -152,7 +172,7 @@ impl Tracer {
     }
 
     /// Lets everybody go on. Who does not stop to be let go is woken by the end of this process.
-    pub(super) fn wake(&mut self) {
+    pub(in crate::agent::effects) fn wake(&mut self) {
         self.reap();
         for thread in std::mem::take(&mut self.threads).into_keys() {
             ptrace_with_signal(libc::PTRACE_DETACH, thread, 0);

@@ -1,0 +1,71 @@
+//! `service-stop`: a real service is down for the fault's time and back after it, whoever dies meanwhile.
+
+use std::time::Duration;
+
+use squall_experiments::run_event::{InjectionState, Verdict};
+use squall_tests::scene::{Scene, assert_bites, experiment, within};
+use squall_tests::services;
+
+fn step(service: &str, duration: &str) -> String {
+    format!(
+        "fault: service-stop\n    on: {{nodes: {{role: server}}}}\n    with: {{service: {service}}}\n    for: {duration}"
+    )
+}
+
+#[test]
+fn a_stopped_service_is_down_and_runs_again_at_the_end() {
+    let Some(scene) = Scene::set("a_stopped_service_is_down_and_runs_again_at_the_end") else { return };
+    services::cache(scene.host("b"));
+    let fleet = scene.fleet_under(services::POLICY);
+    let before = scene.snapshot("b");
+    let old = scene.host("b").pids_of("redis-server");
+    let mut run = fleet.submit(&experiment(&step("cache", "2s")));
+    run.wait_state("b", InjectionState::Active);
+    assert!(!services::cache_runs(scene.host("b")), "redis answers although it was stopped");
+    assert_eq!(scene.host("b").pids_of("redis-server"), [0_i32; 0]);
+    run.finish_as(Verdict::Held);
+    assert_bites(&run, "b");
+    assert!(services::cache_runs(scene.host("b")), "redis was not started again");
+    let new = scene.host("b").pids_of("redis-server");
+    assert!(new.len() == 1 && new != old, "before {old:?}, after {new:?}");
+    scene.assert_same("b", &before);
+}
+
+#[test]
+fn a_service_comes_back_when_its_agent_is_killed_and_no_other_agent_is_needed() {
+    let test = "a_service_comes_back_when_its_agent_is_killed_and_no_other_agent_is_needed";
+    let Some(scene) = Scene::set(test) else { return };
+    services::cache(scene.host("b"));
+    services::web(scene.host("b"));
+    let before = scene.snapshot("b");
+    let mut fleet = scene.fleet_under(services::POLICY);
+    for (service, runs) in [("cache", services::cache_runs as fn(&_) -> bool), ("web", services::web_runs)] {
+        let id = {
+            let mut run = fleet.submit(&experiment(&step(service, "60s")));
+            run.wait_state("b", InjectionState::Active);
+            run.id.clone()
+        };
+        assert!(!runs(scene.host("b")), "{service} was not stopped");
+        fleet.kill_agent("b");
+        within(Duration::from_secs(5), &format!("{service} after the agent's death"), || runs(scene.host("b")));
+        scene.assert_same("b", &before);
+        fleet.restart_agent("b");
+        fleet.wait_connected(2);
+        fleet.follow(&id).finish_as(Verdict::Aborted);
+        assert!(runs(scene.host("b")));
+    }
+}
+
+#[test]
+fn a_service_that_the_policy_does_not_define_is_not_stopped() {
+    let Some(scene) = Scene::set("a_service_that_the_policy_does_not_define_is_not_stopped") else { return };
+    services::cache(scene.host("b"));
+    let fleet = scene.fleet_under("services: {web: {unit: nginx.service}}\n");
+    // One that is not defined, and one that this host has no systemd for.
+    for (service, why) in [("cache", "no service `cache` is defined"), ("web", "systemd does not run here")] {
+        let mut run = fleet.submit(&experiment(&step(service, "1s")));
+        run.finish_as(Verdict::Refused);
+        assert!(run.story().contains(why), "{}", run.story());
+    }
+    assert!(services::cache_runs(scene.host("b")));
+}
