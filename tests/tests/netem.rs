@@ -49,6 +49,7 @@ fn context() -> Context {
         coordinator: None,
         own_processes: Vec::new(),
         state_dir: PathBuf::from("/nonexistent"),
+        services: Vec::new(),
     }
 }
 
