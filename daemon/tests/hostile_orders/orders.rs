@@ -141,7 +141,8 @@ fn effect(random: &mut impl Rng, ground: &Ground) -> Effect {
 
 fn service(random: &mut impl Rng) -> String {
     let honest = *SERVICES.choose(random).unwrap();
-    text(random, if random.random_ratio(1, 6) { "nginx.service".to_owned() } else { honest.to_owned() })
+    let name = if random.random_ratio(1, 6) { "nginx.service" } else { honest };
+    text(random, name.to_owned())
 }
 
 fn cpu(random: &mut impl Rng) -> Hog {
