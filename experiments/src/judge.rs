@@ -13,10 +13,14 @@
 //! * With `breach` a share or percentile fails before the end of its phase only while N of the last M samples are bad (failed, value
 //!   out of bound, or slower than the limit of the highest bounded percentile). At the end of the phase it counts as it is.
 //! * No measurement for `staleAfter` is unknown: the probe is blind.
+//! * `recovers`: what begins within its limit after the fault is left out of all of the above; that the service comes back in time is
+//!   judged by itself, as are the other tolerances that count from the fault (see [`crate::since_fault`]).
+//! * A ledger's writes may fail while a fault is active unless a share is given: what counts is what becomes of the records.
 
 use std::collections::VecDeque;
 
-use crate::probe::{Bound, Judgement, NOfM, Outcome, Probe, Sample, Tolerance};
+use crate::probe::{Bound, Judgement, NOfM, Outcome, Phase, Probe, Sample, Tolerance};
+use crate::since_fault::{SinceFault, Standing, Value};
 use crate::units::Span;
 
 /// `minSamples` where the author gives none.
@@ -44,11 +48,19 @@ pub struct Judged {
 #[derive(Debug, Clone)]
 pub struct Series {
     tolerance: Tolerance,
+    /// While a fault is active.
+    since_fault: Option<SinceFault>,
+    /// Every sample must succeed, because nothing says how many may fail.
+    each_must_succeed: bool,
+    /// No alert may fire in this phase.
+    must_be_quiet: bool,
     stale_after_us: u64,
     /// Of the successful samples, in rising order.
     latencies_us: Vec<u64>,
     failed: u64,
     unknown: u64,
+    /// Began while the system might still recover: left out of every share.
+    forgiven: u64,
     /// The last M samples: bad or not.
     recent: VecDeque<bool>,
     /// The first bad sample (or the first N of M) that broke a rule which every sample must keep.
@@ -64,6 +76,8 @@ impl Probe {
         let timeout = timeout.or(self.tcp.as_ref().map(|p| p.timeout));
         let timeout = timeout.or(self.command.as_ref().map(|p| p.timeout));
         let timeout = timeout.or(self.prometheus.as_ref().map(|p| p.timeout));
+        let timeout = timeout.or(self.alert.as_ref().map(|p| p.timeout));
+        let timeout = timeout.or(self.ledger.as_ref().map(|p| p.write.timeout));
         timeout.map_or(1_000_000, micros)
     }
 
@@ -90,21 +104,38 @@ impl Tolerance {
             .filter_map(|(name, percent, bound)| Some((name, percent, bound.as_ref()?)))
     }
 
-    /// Every single sample must succeed, because nothing says how many may fail.
-    fn each_must_succeed(&self) -> bool {
-        self.success.is_none() && self.percentiles().next().is_none()
+    /// Says how many samples may fail while a fault is active.
+    fn forgives_failures(&self) -> bool {
+        self.success.is_some() || self.percentiles().next().is_some()
     }
 }
 
 impl Series {
     /// `since_us`: when the phase began; staleness runs from there until the first measurement.
-    pub fn new(probe: &Probe, since_us: u64) -> Self {
+    pub fn new(probe: &Probe, phase: Phase, since_us: u64) -> Self {
+        Series::following(probe, &probe.tolerance, phase, since_us, None)
+    }
+
+    /// With another tolerance than the probe's own (its fallback), or after a value of an earlier phase.
+    pub fn following(probe: &Probe, tolerance: &Tolerance, phase: Phase, since_us: u64, before: Option<Value>) -> Self {
+        let during = phase == Phase::During;
+        let forgives =
+            tolerance.forgives_failures() || (during && (probe.ledger.is_some() || tolerance.availability.is_some()));
+        let expected = tolerance.fires_within.is_some();
         Series {
-            tolerance: probe.tolerance.clone(),
+            tolerance: tolerance.clone(),
+            since_fault: during.then(|| SinceFault::new(tolerance, before)),
+            each_must_succeed: !forgives,
+            must_be_quiet: match phase {
+                Phase::Before => tolerance.quiet == Some(true) || expected,
+                Phase::During => tolerance.quiet == Some(true) && !expected,
+                Phase::After => tolerance.clears_within.is_some() || (tolerance.quiet == Some(true) && !expected),
+            },
             stale_after_us: probe.stale_after_us(),
             latencies_us: Vec::new(),
             failed: 0,
             unknown: 0,
+            forgiven: 0,
             recent: VecDeque::new(),
             broken: None,
             last_trouble: String::new(),
@@ -122,16 +153,40 @@ impl Series {
         self.fresh_us.saturating_add(self.stale_after_us)
     }
 
+    /// A fault was ordered: what counts from a fault waits for it to be active.
+    pub fn fault_ordered(&mut self) {
+        self.since_fault.iter_mut().for_each(SinceFault::ordered);
+    }
+
+    /// It is active, at the earliest since then.
+    pub fn fault_active(&mut self, since_us: u64) {
+        self.since_fault.iter_mut().for_each(|since| since.active(since_us));
+    }
+
     pub fn push(&mut self, at_us: u64, sample: &Sample) {
         let bound = self.tolerance.value;
+        let no_value = sample.value.is_none_or(f64::is_nan);
+        let needs_value = bound.is_some() || self.tolerance.reaches.is_some() || self.must_be_quiet;
+        let needs_text = self.tolerance.text.is_some();
         let unmeasured = sample.outcome == Outcome::Unknown
-            || (sample.outcome == Outcome::Ok && bound.is_some() && sample.value.is_none_or(f64::is_nan));
+            || (sample.outcome == Outcome::Ok
+                && ((needs_value && no_value)
+                    || (needs_text && sample.text.is_none())
+                    || (self.tolerance.changes.is_some() && Value::of(sample).is_none())));
         if unmeasured {
             self.unknown += 1;
             self.note(&sample.detail);
             return;
         }
         self.fresh_us = self.fresh_us.max(at_us);
+        if let Some(since) = &mut self.since_fault {
+            let began_us = at_us.saturating_sub(sample.latency_us);
+            since.push(began_us, at_us, sample);
+            if since.forgives(began_us) {
+                self.forgiven += 1;
+                return;
+            }
+        }
         let failed = sample.outcome == Outcome::Bad;
         if failed {
             self.failed += 1;
@@ -145,8 +200,14 @@ impl Series {
                 Some(format!("value {value} (must be {bound})"))
             }
             (Some(bound), _) if failed => Some(format!("no value (must be {bound}): {}", said(&sample.detail))),
-            _ if failed && self.tolerance.each_must_succeed() => {
-                Some(format!("a sample failed: {}", said(&sample.detail)))
+            _ if failed && self.each_must_succeed => Some(format!("a sample failed: {}", said(&sample.detail))),
+            (_, Some(value)) if !failed && self.must_be_quiet && value > 0.0 => {
+                Some(format!("the alert fires: {}", said(&sample.detail)))
+            }
+            _ if !failed && needs_text && sample.text != self.tolerance.text => {
+                let (text, wanted) = (sample.text.as_deref().unwrap_or_default(), &self.tolerance.text);
+                let wanted = wanted.as_deref().unwrap_or_default();
+                Some(format!("text `{}` (must be `{wanted}`)", crate::check::shown(text)))
             }
             _ => None,
         };
@@ -192,12 +253,21 @@ impl Series {
     pub fn judge(&self, now_us: u64, moment: Moment) -> Judged {
         let fail = |detail: String| Judged { judgement: Judgement::Fail, detail, blind: false };
         let unknown = |detail: String, blind| Judged { judgement: Judgement::Unknown, detail, blind };
+        let mut held = Vec::new();
+        let mut open = None;
+        for (standing, sentence) in self.since_fault.iter().flat_map(|since| since.judge(now_us)) {
+            match standing {
+                Standing::Holds => held.push(sentence),
+                Standing::Broken => return fail(self.with_trouble(sentence)),
+                Standing::Open => open = Some(sentence),
+            }
+        }
         if let Some(broken) = &self.broken {
             return fail(broken.clone());
         }
         let measured = self.measured();
         let enough = measured >= self.tolerance.min_samples();
-        let mut held = Vec::new();
+        let since_fault = held.len();
         if enough {
             let certain = moment == Moment::End || self.tolerance.breach.is_none_or(|breach| self.breached(breach));
             let mut doubtful = Vec::new();
@@ -216,12 +286,19 @@ impl Series {
             let silence = Span(std::time::Duration::from_millis(now_us.saturating_sub(self.fresh_us) / 1000));
             return unknown(self.with_trouble(format!("nothing measured for {silence}")), true);
         }
+        if let Some(open) = open {
+            return unknown(self.with_trouble(open), false);
+        }
         if !enough {
             let needed = self.tolerance.min_samples();
             let unmeasured =
                 if self.unknown > 0 { format!(" and {} without an answer", self.unknown) } else { String::new() };
             let noun = if measured == 1 { "sample" } else { "samples" };
-            return unknown(format!("{measured} {noun}{unmeasured}, {needed} are needed"), false);
+            let recovering = match self.forgiven {
+                0 => String::new(),
+                count => format!(" besides {count} in the time to recover"),
+            };
+            return unknown(format!("{measured} {noun}{unmeasured}{recovering}, {needed} are needed"), false);
         }
         if self.unknown > measured {
             return unknown(
@@ -229,7 +306,7 @@ impl Series {
                 false,
             );
         }
-        if held.is_empty() {
+        if held.len() == since_fault {
             held.push(match &self.tolerance.value {
                 Some(bound) => format!("value {bound} in each of {measured} samples"),
                 None => format!("{} of {measured} samples succeeded", self.latencies_us.len()),
@@ -273,11 +350,12 @@ impl Series {
 /// All samples of a finished phase, (microseconds, sample) in order: for reports, which judge an old run again.
 pub fn judge<'a>(
     probe: &Probe,
+    phase: Phase,
     samples: impl IntoIterator<Item = (u64, &'a Sample)>,
     since_us: u64,
     end_us: u64,
 ) -> Judged {
-    let mut series = Series::new(probe, since_us);
+    let mut series = Series::new(probe, phase, since_us);
     for (at_us, sample) in samples {
         series.push(at_us, sample);
     }

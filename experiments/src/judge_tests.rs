@@ -9,7 +9,7 @@ fn probe(tolerance: serde_json::Value) -> Probe {
 }
 
 fn sample(outcome: Outcome, latency_ms: u64) -> Sample {
-    Sample { outcome, latency_us: latency_ms * MS, value: None, detail: String::new() }
+    Sample { outcome, latency_us: latency_ms * MS, ..Sample::default() }
 }
 
 fn valued(value: f64) -> Sample {
@@ -26,7 +26,7 @@ fn at_end(tolerance: serde_json::Value, samples: &[Sample]) -> Judged {
 }
 
 fn run(tolerance: serde_json::Value, samples: &[Sample], moment: Moment) -> Judged {
-    let mut series = Series::new(&probe(tolerance), 0);
+    let mut series = Series::new(&probe(tolerance), Phase::During, 0);
     let mut now = 0;
     for sample in samples {
         now += 100 * MS;
@@ -120,7 +120,7 @@ fn unknown_samples_never_make_a_pass_and_do_not_keep_the_series_fresh() {
     let mut samples = mix(3, 0);
     samples.extend(vec![sample(Outcome::Unknown, 0); 4]);
     assert_eq!(so_far(json!({}), &samples).judgement, Judgement::Unknown);
-    let mut series = Series::new(&probe(json!({"staleAfter": "1s"})), 0);
+    let mut series = Series::new(&probe(json!({"staleAfter": "1s"})), Phase::During, 0);
     for at in 1..=3 {
         series.push(at * 100 * MS, &sample(Outcome::Ok, 1));
     }
@@ -134,7 +134,7 @@ fn unknown_samples_never_make_a_pass_and_do_not_keep_the_series_fresh() {
 fn silence_is_blind_after_five_intervals_and_one_timeout() {
     let probe = probe(json!({}));
     assert_eq!(probe.stale_after_us(), 2_000_000);
-    let series = Series::new(&probe, 5_000_000);
+    let series = Series::new(&probe, Phase::During, 5_000_000);
     assert!(!series.judge(6_999_999, Moment::SoFar).blind);
     assert!(series.judge(7_000_000, Moment::SoFar).blind);
 }
@@ -143,5 +143,8 @@ fn silence_is_blind_after_five_intervals_and_one_timeout() {
 fn an_old_phase_is_judged_again_from_its_samples() {
     let samples = mix(19, 1);
     let timed = samples.iter().enumerate().map(|(i, s)| (i as u64 * 100 * MS, s));
-    assert_eq!(judge(&probe(json!({"success": ">= 95%"})), timed, 0, 2_000_000).judgement, Judgement::Pass);
+    assert_eq!(
+        judge(&probe(json!({"success": ">= 95%"})), Phase::During, timed, 0, 2_000_000).judgement,
+        Judgement::Pass
+    );
 }

@@ -1,17 +1,17 @@
 //! Measurements and the tolerances that make them a steady state.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use crate::ledger::{LedgerProbe, Write};
 use crate::target::{NodeSelector, ProcessSelector};
-use crate::units::{Percent, Span, written_as_text};
+use crate::units::Span;
 
-/// One measurement, repeated. Exactly one of `http`, `tcp`, `process`, `command`, `prometheus`.
+pub use crate::tolerance::{Allowed, Bound, NOfM, Number, Op, Reach, Tolerance};
+
+/// One measurement, repeated. Exactly one of `http`, `tcp`, `process`, `command`, `prometheus`, `alert`, `ledger`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Probe {
@@ -26,6 +26,10 @@ pub struct Probe {
     pub command: Option<CommandProbe>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusProbe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<AlertProbe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerProbe>,
     /// Time between the starts of two samples. Default 1s, at least 20ms.
     #[serde(default = "Probe::default_every")]
     pub every: Span,
@@ -34,9 +38,22 @@ pub struct Probe {
     pub modes: Vec<Phase>,
     #[serde(default)]
     pub tolerance: Tolerance,
+    /// False: while a fault is active, a breach of its tolerance is a degradation that is reported, and refutes nothing. Default true.
+    #[serde(default = "Probe::yes", skip_serializing_if = "Clone::clone")]
+    pub essential: bool,
+    /// Of a probe that is not essential: what must hold all the same. Its breach refutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Tolerance>,
+    /// The name of a probe of the same kind that measures peers which no fault touches: both are compared, so that noise is
+    /// not taken for impact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
 }
 
 impl Probe {
+    fn yes() -> bool {
+        true
+    }
     fn default_every() -> Span {
         Span::from_millis(1000)
     }
@@ -76,6 +93,10 @@ pub struct HttpProbe {
     pub timeout: Span,
     #[serde(default)]
     pub expect: HttpExpect,
+    /// A JSON pointer into the answer, e.g. `/replication/lag`: what stands there is the sample's value. A number is compared with
+    /// `value`, true is 1 and false 0, a text is compared with `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 impl HttpProbe {
@@ -96,6 +117,28 @@ pub struct HttpExpect {
     /// A text that the body must contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
+    /// What must stand in a JSON answer: pointer and its number, text, true or false as a text, e.g. `/role: leader`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub json: BTreeMap<String, String>,
+}
+
+/// Asks which alerts fire; the sample's value is the number of those that match. A server that cannot be asked is unknown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AlertProbe {
+    /// Base address of an Alertmanager (API version 2). Either this or `prometheus`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alertmanager: Option<String>,
+    /// Base address of a Prometheus, whose rules are asked (API version 1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<String>,
+    /// The alert's name.
+    pub name: String,
+    /// Labels that it must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default = "CommandProbe::five")]
+    pub timeout: Span,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -155,61 +198,6 @@ impl PrometheusProbe {
     }
 }
 
-/// What makes samples a steady state. All that is given must hold; with nothing given, every sample must succeed.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Tolerance {
-    /// Share of samples that succeed, e.g. `>= 99.5%`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub success: Option<Bound<Percent>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p50: Option<Bound<Span>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p95: Option<Bound<Span>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p99: Option<Bound<Span>>,
-    /// Each sample's value, e.g. `>= 2`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<Bound<Number>>,
-    /// A sample breaks the steady state only if at least N of the last M are bad: `2 of 3`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub breach: Option<NOfM>,
-    /// Fewer samples than this are no verdict (unknown). Default 3.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_samples: Option<u32>,
-    /// No sample for so long is no verdict (unknown). Default: five intervals plus the time one sample may take, at least 2s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stale_after: Option<Span>,
-}
-
-/// A comparison with a limit, written `<= 300ms`, `> 5`, `= 3`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bound<T> {
-    pub op: Op,
-    pub limit: T,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    Equal,
-    NotEqual,
-}
-
-/// A plain number as the limit of a bound.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub struct Number(pub f64);
-
-/// `2 of 3`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NOfM {
-    pub n: u32,
-    pub m: u32,
-}
-
 /// `when:` of a step: a probe's latest value (its latency in milliseconds where it has none) above or below a limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -225,7 +213,7 @@ pub struct Condition {
 }
 
 /// One sample of a probe, as measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Sample {
     pub outcome: Outcome,
@@ -235,15 +223,22 @@ pub struct Sample {
     /// What went wrong, or what was seen.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// A value that is a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Of a ledger: the record that was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Write>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Ok,
     /// The system answered wrongly or not at all.
     Bad,
     /// The probe itself could not measure: never counts as a pass.
+    #[default]
     Unknown,
 }
 
@@ -255,89 +250,3 @@ pub enum Judgement {
     Fail,
     Unknown,
 }
-
-impl<T: FromStr<Err = String>> FromStr for Bound<T> {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        let operators = [
-            ("<=", Op::LessOrEqual),
-            (">=", Op::GreaterOrEqual),
-            ("!=", Op::NotEqual),
-            ("<", Op::Less),
-            (">", Op::Greater),
-            ("=", Op::Equal),
-        ];
-        let (op, rest) = operators
-            .iter()
-            .find_map(|(sign, op)| text.strip_prefix(sign).map(|rest| (*op, rest)))
-            .ok_or_else(|| format!("expected a comparison like `<= 300ms` or `>= 99.5%`, found `{text}`"))?;
-        Ok(Bound { op, limit: rest.trim().parse()? })
-    }
-}
-
-impl<T: PartialOrd> Bound<T> {
-    pub fn holds(&self, value: &T) -> bool {
-        match self.op {
-            Op::Less => value < &self.limit,
-            Op::LessOrEqual => value <= &self.limit,
-            Op::Greater => value > &self.limit,
-            Op::GreaterOrEqual => value >= &self.limit,
-            Op::Equal => value == &self.limit,
-            Op::NotEqual => value != &self.limit,
-        }
-    }
-}
-
-impl<T: fmt::Display> fmt::Display for Bound<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.op {
-            Op::Less => "<",
-            Op::LessOrEqual => "<=",
-            Op::Greater => ">",
-            Op::GreaterOrEqual => ">=",
-            Op::Equal => "=",
-            Op::NotEqual => "!=",
-        };
-        write!(f, "{sign} {}", self.limit)
-    }
-}
-
-impl FromStr for Number {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse()
-            .ok()
-            .filter(|n: &f64| n.is_finite())
-            .map(Number)
-            .ok_or_else(|| format!("expected a number, found `{text}`"))
-    }
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for NOfM {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once(" of ").and_then(|(n, m)| Some((n.trim().parse().ok()?, m.trim().parse().ok()?)));
-        match parsed {
-            Some((n, m)) if 1 <= n && n <= m => Ok(NOfM { n, m }),
-            _ => Err(format!("expected `N of M` like `2 of 3`, found `{text}`")),
-        }
-    }
-}
-
-impl fmt::Display for NOfM {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.n, self.m)
-    }
-}
-
-written_as_text!(Bound<Percent>, "bound-percent", "a comparison with a share like >= 99.5%");
-written_as_text!(Bound<Span>, "bound-duration", "a comparison with a duration like <= 300ms");
-written_as_text!(Bound<Number>, "bound-number", "a comparison with a number like >= 2");
-written_as_text!(NOfM, "n-of-m", "N of M like 2 of 3");

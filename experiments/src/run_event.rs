@@ -46,6 +46,11 @@ pub enum Event {
         phase: Phase,
         sample: Sample,
     },
+    /// Of a ledger, besides the samples of its writes.
+    Ledger {
+        probe: String,
+        seen: crate::ledger::Seen,
+    },
     /// A probe's judgement changed, or a phase ended with it.
     Judged {
         probe: String,

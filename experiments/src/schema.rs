@@ -62,7 +62,7 @@ fn build<T: JsonSchema>() -> Value {
         step["oneOf"] = exactly_one(&["fault", "wait"]);
     }
     if let Some(probe) = definitions.get_mut("Probe") {
-        probe["oneOf"] = exactly_one(&["http", "tcp", "process", "command", "prometheus"]);
+        probe["oneOf"] = exactly_one(&["http", "tcp", "process", "command", "prometheus", "alert", "ledger"]);
     }
     if let Some(what) = definitions.get_mut("What") {
         what["oneOf"] = exactly_one(&["catalogue", "experiment", "gameDay", "file"]);

@@ -310,7 +310,7 @@ pub fn ends_with(verdict: Verdict) -> Vec<RunEvent> {
     let mut experiment = squall_experiments::parse::parse("experiment.yaml", EXPERIMENT).unwrap();
     experiment.seed = Some(7);
     let plan = squall_experiments::plan::Plan { experiment, seed: 7, steps: vec![], notes: vec![] };
-    let sample = |outcome| Sample { outcome, latency_us: 9_300, value: None, detail: String::new() };
+    let sample = |outcome| Sample { outcome, latency_us: 9_300, ..Sample::default() };
     let sampled = |phase, outcome| Event::Sampled { probe: "checkout".into(), phase, sample: sample(outcome) };
     let changed = |state| Event::Changed {
         injection: format!("{RUN}/0.db1"),

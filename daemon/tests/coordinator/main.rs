@@ -7,6 +7,7 @@ mod audit;
 mod authentication;
 mod brought;
 mod enrolment;
+mod high_availability;
 mod injection;
 mod probes;
 mod restart;

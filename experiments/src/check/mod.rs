@@ -2,6 +2,7 @@
 //! planning runs them again on what it is given.
 
 mod game_day;
+mod high_availability;
 mod probe;
 mod schedule;
 mod selectors;
@@ -200,6 +201,7 @@ pub fn together(experiment: &Experiment) -> Vec<Problem> {
         found.add("/blastRadius/maxDuration", message, "raise `blastRadius.maxDuration`, or shorten the steps");
     }
     problems.extend(found.problems);
+    problems.extend(high_availability::together(experiment));
     problems
 }
 

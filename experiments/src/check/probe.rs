@@ -1,5 +1,6 @@
 //! Probes: exactly one kind, addresses that can be reached, a tolerance that fits.
 
+use super::high_availability;
 use super::selectors::{nodes, processes};
 use super::{Found, Problem, shown, slug_problem};
 use crate::probe::Probe;
@@ -16,6 +17,8 @@ pub fn probe(index: usize, probe: &Probe) -> Vec<Problem> {
         ("process", probe.process.is_some()),
         ("command", probe.command.is_some()),
         ("prometheus", probe.prometheus.is_some()),
+        ("alert", probe.alert.is_some()),
+        ("ledger", probe.ledger.is_some()),
     ];
     let given: Vec<&str> = kinds.iter().filter(|(_, given)| *given).map(|(kind, _)| *kind).collect();
     let all = kinds.map(|(kind, _)| kind).join(", ");
@@ -45,6 +48,7 @@ pub fn probe(index: usize, probe: &Probe) -> Vec<Problem> {
         ("/tcp/timeout", probe.tcp.as_ref().map(|p| p.timeout)),
         ("/command/timeout", probe.command.as_ref().map(|p| p.timeout)),
         ("/prometheus/timeout", probe.prometheus.as_ref().map(|p| p.timeout)),
+        ("/alert/timeout", probe.alert.as_ref().map(|p| p.timeout)),
     ];
     for (below, _) in timeouts.iter().filter(|(_, timeout)| *timeout == Some(Span::default())) {
         found.add(below, "a time-out of zero lets nothing succeed", "for example `timeout: 1s`");
@@ -60,6 +64,12 @@ pub fn probe(index: usize, probe: &Probe) -> Vec<Problem> {
         }
         if let Some(status) = http.expect.status.filter(|status| !(100..600).contains(status)) {
             found.add("/http/expect/status", format!("an HTTP status is from 100 to 599, found {status}"), "");
+        }
+        let pointers = http.expect.json.keys().map(|key| ("/http/expect/json", key));
+        for (at, text) in pointers.chain(http.value.iter().map(|text| ("/http/value", text))) {
+            if !high_availability::pointer(text) {
+                found.add(at, format!("`{}` is no JSON pointer", shown(text)), "for example /replication/lag");
+            }
         }
     }
     if let Some(tcp) = &probe.tcp {
@@ -80,22 +90,30 @@ pub fn probe(index: usize, probe: &Probe) -> Vec<Problem> {
             found.add("/prometheus/query", "the query is empty", "PromQL with one number as its answer");
         }
     }
+    if let Some(ledger) = &probe.ledger {
+        high_availability::ledger(&mut found, ledger);
+    }
+    if let Some(alert) = &probe.alert {
+        high_availability::alert(&mut found, alert);
+    }
     tolerance(&mut found, probe);
     found.problems
 }
 
 fn tolerance(found: &mut Found, probe: &Probe) {
     let tolerance = &probe.tolerance;
-    let has_value =
-        probe.process.is_some() || probe.prometheus.is_some() || probe.command.as_ref().is_some_and(|c| c.value);
-    if tolerance.value.is_some()
-        && !has_value
-        && (probe.http.is_some() || probe.tcp.is_some() || probe.command.is_some())
-    {
+    let has_value = probe.process.is_some()
+        || probe.prometheus.is_some()
+        || probe.alert.is_some()
+        || probe.command.as_ref().is_some_and(|c| c.value)
+        || probe.http.as_ref().is_some_and(|http| http.value.is_some());
+    let has_kind = probe.http.is_some() || probe.tcp.is_some() || probe.command.is_some() || probe.ledger.is_some();
+    high_availability::kinds(found, probe, has_value || !has_kind);
+    if tolerance.value.is_some() && !has_value && has_kind {
         let hint = if probe.command.is_some() {
             "set `value: true` in the command"
         } else {
-            "process and prometheus probes have one"
+            "process and prometheus probes have one, http probes with `value: /pointer`"
         };
         found.add("/tolerance/value", "samples of this probe have no value", hint);
     }
@@ -108,7 +126,7 @@ fn tolerance(found: &mut Found, probe: &Probe) {
 }
 
 /// `http://HOST[:PORT][/...]`; only what the scheme and the authority show.
-fn url(found: &mut Found, below: &str, text: &str) {
+pub(super) fn url(found: &mut Found, below: &str, text: &str) {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let Some(rest) = rest else {
         let hint = if text.contains("://") {

@@ -120,7 +120,25 @@ fn probe_line(probe: &Probe) -> String {
     );
     kinds.extend(probe.command.as_ref().map(|command| format!("runs the command {}", command.name)));
     kinds.extend(probe.prometheus.as_ref().map(|p| format!("asks {} for {}", p.url, p.query)));
-    format!("{}: {} every {}; {}", probe.name, kinds.join(", "), probe.every, tolerance_text(&probe.tolerance))
+    kinds.extend(probe.alert.as_ref().map(|alert| {
+        let server = alert.alertmanager.as_ref().or(alert.prometheus.as_ref());
+        format!("asks {} whether {} fires", server.map_or("nobody", String::as_str), alert.name)
+    }));
+    kinds.extend(
+        probe.ledger.as_ref().map(|ledger| format!("writes records, {} {}", ledger.write.method, ledger.write.url)),
+    );
+    let mut line =
+        format!("{}: {} every {}; {}", probe.name, kinds.join(", "), probe.every, tolerance_text(&probe.tolerance));
+    if !probe.essential {
+        line += "; not essential";
+    }
+    if let Some(fallback) = &probe.fallback {
+        line += &format!(", at least {}", tolerance_text(fallback));
+    }
+    if let Some(control) = &probe.control {
+        line += &format!("; compared with {control}");
+    }
+    line
 }
 
 fn tolerance_text(tolerance: &Tolerance) -> String {
@@ -130,6 +148,7 @@ fn tolerance_text(tolerance: &Tolerance) -> String {
     parts.extend(tolerance.p95.map(|bound| format!("p95 {bound}")));
     parts.extend(tolerance.p99.map(|bound| format!("p99 {bound}")));
     parts.extend(tolerance.value.map(|bound| format!("value {bound}")));
+    parts.extend(tolerance.high_availability());
     if parts.is_empty() {
         parts.push("every sample succeeds".to_owned());
     }

@@ -55,6 +55,14 @@ pub(super) fn probe(out: &mut String, report: &Report, probe: &ProbeReport, inde
     if !probe.phases.is_empty() {
         out.push_str("</tbody></table></div>");
     }
+    let service = probe.service();
+    if !service.is_empty() {
+        out.push_str("<dl class=\"delays\">");
+        for (what, text) in service {
+            let _ = write!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escape(&what), escape(&text));
+        }
+        out.push_str("</dl>");
+    }
     for s in probe.phases.iter().filter(|s| !s.detail.is_empty()) {
         let phase = words::phase(s.phase);
         let quiet = if s.judgement == Some(Judgement::Pass) { " quiet" } else { "" };

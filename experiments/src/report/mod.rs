@@ -10,6 +10,7 @@ mod plot;
 #[cfg(test)]
 mod sample;
 mod series;
+mod service;
 mod text;
 mod timeline;
 mod times;
@@ -24,6 +25,7 @@ use crate::run_event::{Event, RunEvent, Verdict};
 use crate::wire::Checked;
 
 pub use series::{Point, ProbeReport, Statistics};
+pub use service::{AfterFault, Availability, Change, Control, availability};
 pub use times::{Delays, InjectionRow, Moments};
 
 /// One run, as its events tell it.
@@ -123,6 +125,7 @@ impl Report {
         if let Some(last) = report.phases.last_mut() {
             last.to_us = report.duration_us;
         }
+        service::complete(&mut report.probes, &report.injections, events);
         report
     }
 

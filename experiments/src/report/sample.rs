@@ -126,7 +126,7 @@ pub fn refuted() -> Vec<RunEvent> {
         };
         let bad = slow && noise.next(3) == 0;
         let (outcome, detail) = if bad { (Outcome::Bad, "status 503, expected 200") } else { (Outcome::Ok, "") };
-        let sample = Sample { outcome, latency_us, value: None, detail: detail.into() };
+        let sample = Sample { outcome, latency_us, detail: detail.into(), ..Sample::default() };
         events.push((at, Event::Sampled { probe: "checkout".into(), phase: phase_at(at), sample }));
     }
     for tick in 0..36_u64 {
@@ -138,6 +138,7 @@ pub fn refuted() -> Vec<RunEvent> {
             latency_us: 1_800 + noise.next(900),
             value: (!blind).then_some(if lost { 2.0 } else { 3.0 }),
             detail: if blind { "db1 did not answer in 500ms".into() } else { String::new() },
+            ..Sample::default()
         };
         events.push((at, Event::Sampled { probe: "replicas".into(), phase: phase_at(at), sample }));
     }
@@ -240,7 +241,7 @@ pub fn hostile() -> Vec<RunEvent> {
     plan.notes.push(evil.into());
     let mut tape = Tape { events: Vec::new() };
     tape.say(0, Event::Submitted { by: evil.into(), plan: Box::new(plan) });
-    let sample = Sample { outcome: Outcome::Bad, latency_us: 1, value: None, detail: evil.into() };
+    let sample = Sample { outcome: Outcome::Bad, latency_us: 1, detail: evil.into(), ..Sample::default() };
     tape.say(1_000, Event::Phase { phase: Phase::Before });
     tape.say(2_000, Event::Sampled { probe: evil.into(), phase: Phase::Before, sample });
     tape.say(3_000, Event::Ordered { injection: evil.into(), node: evil.into() });

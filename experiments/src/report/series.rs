@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::service::{AfterFault, Availability, Control};
+use crate::ledger::Findings;
 use crate::probe::{Judgement, Outcome, Phase, Probe};
 use crate::run_event::{Event, RunEvent};
 
@@ -20,6 +22,26 @@ pub struct ProbeReport {
     /// Before, during and after, as far as it was sampled or judged in them.
     pub phases: Vec<Statistics>,
     pub points: Vec<Point>,
+    /// Over the whole run; None: nothing could tell.
+    #[serde(default)]
+    pub availability: Option<Availability>,
+    /// False: what it lacked while a fault was active is a degradation.
+    #[serde(default = "yes")]
+    pub essential: bool,
+    /// What became of it after each fault.
+    #[serde(default)]
+    pub faults: Vec<AfterFault>,
+    /// How often its alert began to fire before any fault.
+    #[serde(default)]
+    pub false_alarms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Findings>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One sample.
@@ -31,6 +53,8 @@ pub struct Point {
     pub latency_us: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
@@ -94,6 +118,7 @@ pub(super) fn probes(events: &[RunEvent]) -> Vec<ProbeReport> {
                     outcome: sample.outcome,
                     latency_us: sample.latency_us,
                     value: sample.value,
+                    text: sample.text.clone(),
                     detail: sample.detail.clone(),
                 });
                 phase_of[index].push(*phase);
@@ -165,6 +190,12 @@ fn empty(name: &str) -> ProbeReport {
         limits: Vec::new(),
         phases: Vec::new(),
         points: Vec::new(),
+        availability: None,
+        essential: true,
+        faults: Vec::new(),
+        false_alarms: 0,
+        ledger: None,
+        control: None,
     }
 }
 
@@ -179,6 +210,10 @@ fn of_probe(probe: &Probe) -> ProbeReport {
         format!("command {}", command.name)
     } else if let Some(prometheus) = &probe.prometheus {
         format!("query {}", prometheus.query)
+    } else if let Some(alert) = &probe.alert {
+        format!("alert {}", alert.name)
+    } else if let Some(ledger) = &probe.ledger {
+        format!("ledger, {} {}", ledger.write.method, ledger.write.url)
     } else {
         "measure".to_owned()
     };
@@ -198,6 +233,7 @@ fn of_probe(probe: &Probe) -> ProbeReport {
         limits.push((label.clone(), bound.limit.0));
         written.push(label);
     }
+    written.extend(tolerance.high_availability());
     if written.is_empty() {
         written.push("every sample succeeds".to_owned());
     }
@@ -222,7 +258,14 @@ mod tests {
 
     #[test]
     fn samples_that_could_not_tell_count_neither_for_success_nor_for_percentiles() {
-        let point = |outcome, latency_us| Point { at_us: 0, outcome, latency_us, value: None, detail: String::new() };
+        let point = |outcome, latency_us| Point {
+            at_us: 0,
+            outcome,
+            latency_us,
+            value: None,
+            text: None,
+            detail: String::new(),
+        };
         let points =
             [point(Outcome::Ok, 10), point(Outcome::Ok, 20), point(Outcome::Bad, 90), point(Outcome::Unknown, 999)];
         let statistics = statistics(Phase::During, &points.iter().collect::<Vec<_>>());

@@ -75,6 +75,9 @@ fn probe(out: &mut String, probe: &ProbeReport) {
     }
     rows.extend(probe.phases.iter().map(|statistics| numbers(statistics, probe.has_values())));
     aligned(out, "    ", &rows, 2);
+    for (what, text) in probe.service() {
+        let _ = writeln!(out, "    {what}: {text}");
+    }
     for statistics in probe.phases.iter().filter(|statistics| !statistics.detail.is_empty()) {
         let _ = writeln!(out, "    {}: {}", words::phase(statistics.phase), statistics.detail);
     }

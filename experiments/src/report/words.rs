@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::ledger::Seen;
 use crate::probe::{Judgement, Outcome, Phase};
 use crate::run_event::{Event, InjectionState, RevertCause, Verdict};
 
@@ -132,6 +133,27 @@ pub fn short(injection: &str) -> &str {
     injection.rsplit('/').next().unwrap_or(injection)
 }
 
+/// What was seen of a ledger besides its writes.
+fn ledger(seen: &Seen) -> String {
+    match seen {
+        Seen::Read { record, from, missing_us, found_us, unanswered } => {
+            let missing = missing_us.map(|us| format!(", missing at the age of {}", time(us))).unwrap_or_default();
+            let found = found_us.map_or_else(|| ", not found".to_owned(), |us| format!(", there at {}", time(us)));
+            let silent = if *unanswered > 0 { format!(", {unanswered} reads not answered") } else { String::new() };
+            format!("record {record} read from {from}{missing}{found}{silent}")
+        }
+        Seen::Accepted { round, nodes } if nodes.is_empty() => format!("round {round}: no node accepts writes"),
+        Seen::Accepted { round, nodes } => format!("round {round}: {} accepted a write", nodes.join(" and ")),
+        Seen::Reconciled { from, unread: Some(why), .. } => format!("cannot be counted by {from}: {why}"),
+        Seen::Reconciled { from, found, repeated, unanswered, .. } => {
+            let twice = repeated.as_ref().map_or(0, Vec::len);
+            let silent =
+                if unanswered.is_empty() { String::new() } else { format!(", {} not answered", unanswered.count()) };
+            format!("counted by {from}: {} records there, {twice} of them more than once{silent}", found.count())
+        }
+    }
+}
+
 /// One event as one line, without its time.
 pub fn event(event: &Event) -> String {
     let with = |what: String, detail: &str| if detail.is_empty() { what } else { format!("{what}: {detail}") };
@@ -154,6 +176,7 @@ pub fn event(event: &Event) -> String {
             }
             with(text, &sample.detail)
         }
+        Event::Ledger { probe, seen } => format!("{probe} {}", ledger(seen)),
         Event::Judged { probe, phase: at, judgement: judged, detail } => {
             with(format!("{probe} {} {}", phase(*at), judgement(Some(*judged))), detail)
         }

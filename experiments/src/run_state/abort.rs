@@ -103,17 +103,21 @@ impl RunState {
 
     /// Is the system whole again, now that everything is undone?
     pub(super) fn after_turn(&mut self, until_us: u64) -> bool {
+        if let Some((_, what, detail)) = self.false_alarm() {
+            self.record(Event::Breach { what: what.clone(), detail: detail.clone() });
+            self.not_whole.get_or_insert(format!("{what}: {detail}"));
+        }
         if !self.gate_is_open() {
             if self.now_us < until_us {
                 return false;
             }
             let (failed, unknown) = self.gate_troubles();
             if !failed.is_empty() {
-                self.not_whole = Some(failed.join("; "));
+                self.not_whole.get_or_insert(failed.join("; "));
             }
             self.doubts.extend(unknown.iter().map(|probe| format!("after everything was undone, {probe}")));
         }
-        self.conclude();
+        self.count_ledgers();
         true
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Live {
     /// The agent began to change its host.
     pub(super) was_begun: bool,
     ordered_us: u64,
+    /// When its agent was last heard not to have applied it yet.
+    not_active_us: u64,
     duration_us: u64,
     /// The latest of each measurement, by what was measured.
     evidence: BTreeMap<String, Evidence>,
@@ -119,6 +121,7 @@ impl RunState {
                 was_active: false,
                 was_begun: false,
                 ordered_us: self.now_us,
+                not_active_us: self.now_us,
                 duration_us,
                 evidence: BTreeMap::new(),
                 ended_by_itself: false,
@@ -193,6 +196,10 @@ impl RunState {
             return;
         }
         live.state = state;
+        if state < Active {
+            live.not_active_us = self.now_us;
+        }
+        let active_since_us = (state == Active).then_some(live.not_active_us);
         live.was_active |= state == Active;
         live.was_begun |= !matches!(state, Ordered | Journaled | Refused);
         live.ended_by_itself |= state == Reverted && report.cause == Some(RevertCause::HolderEnded);
@@ -205,6 +212,9 @@ impl RunState {
         });
         if state == RevertUnconfirmed {
             self.record(Event::alert(name, node, &report));
+        }
+        if let Some(since_us) = active_since_us {
+            self.fault_active(since_us);
         }
         if self.ending.is_none() {
             self.react(name, node, state, &report);

@@ -9,18 +9,23 @@
 //! | `watch` | phases, probes, gates, breaches, the error budget |
 //! | `steps` | the method: faults, pulses, conditions, waits |
 //! | `injections` | orders, leases, what agents say, agents lost and back |
+//! | `ledgers` | records that are counted once everything is undone |
+//! | `service` | what counts over the whole run: availability, alerts, what is essential |
 //! | `abort` | the one way in which a run ends early |
 //! | `verdict` | what it all came to |
 
 mod abort;
 mod check;
 mod injections;
+mod ledgers;
+mod service;
 mod steps;
 mod verdict;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ledger::{Account, Ranges, Seen};
 use crate::plan::Plan;
 use crate::probe::{Phase, Sample};
 use crate::run_event::{Event, InjectionReport, InjectionState, Verdict};
@@ -44,6 +49,8 @@ pub mod bounds {
     pub const STEADY_US: u64 = 10_000_000;
     /// For the system to be whole again after the last revert; longer where the probes need longer for their samples.
     pub const RECOVERY_US: u64 = 30_000_000;
+    /// For the records of a ledger to be counted, besides the time that they may take to settle.
+    pub const COUNT_US: u64 = 60_000_000;
     /// For a step's condition, where the author gives no time-out.
     pub const CONDITION_US: u64 = 60_000_000;
     /// After an abort an injection ends by its lease at the latest; what was not heard of by so much later is unconfirmed
@@ -83,6 +90,11 @@ pub enum Input {
     },
     /// An agent's answer to `ToAgent::Check`: every injection is checked before the first phase; a refusal ends the run as `Refused`.
     Checked(Checked),
+    /// Of a ledger, besides the samples of its writes.
+    Ledger {
+        probe: String,
+        seen: Seen,
+    },
     /// From an agent. `injection` is the full name `<run>/<key>`. May be repeated, late or out of order.
     Changed {
         injection: String,
@@ -112,6 +124,8 @@ pub enum Output {
     Send { node: String, message: ToAgent },
     /// From now on sample exactly these probes.
     Watch { probes: Vec<String> },
+    /// Count the records of this ledger now; these were acknowledged. Answered by [`Input::Ledger`] with [`Seen::Reconciled`].
+    Count { probe: String, acknowledged: Ranges },
     /// The run is over; no output follows.
     Finished(Verdict),
 }
@@ -127,6 +141,8 @@ pub struct RunState {
     checks: Checks,
     watch: Watch,
     steps: Vec<StepState>,
+    /// Of each probe that is one.
+    ledgers: BTreeMap<String, Account>,
     /// The step that the method has reached.
     current: usize,
     /// Every injection that was ordered, by its full name.
@@ -137,6 +153,8 @@ pub struct RunState {
     ending: Option<Ending>,
     /// Why the run cannot be `Held` even if no tolerance was broken.
     doubts: Vec<String>,
+    /// Probes that are not essential and were out of their tolerance while a fault was active.
+    degraded: BTreeSet<String>,
     /// What was still wrong when the time for recovery was over.
     not_whole: Option<String>,
     verdict: Option<Verdict>,
@@ -164,6 +182,10 @@ enum Stage {
     After {
         until_us: u64,
     },
+    /// Everything is undone: are the records of the ledgers all there?
+    Counting {
+        until_us: u64,
+    },
     Over,
 }
 
@@ -171,7 +193,9 @@ impl RunState {
     /// The outputs begin with `Record(Submitted)`.
     pub fn submit(plan: Plan, settings: Settings, now_us: u64) -> (Self, Vec<Output>) {
         let submitted = Event::Submitted { by: settings.by.clone(), plan: Box::new(plan.clone()) };
+        let ledgers = plan.experiment.steady_state.iter().filter(|probe| probe.ledger.is_some());
         let state = RunState {
+            ledgers: ledgers.map(|probe| (probe.name.clone(), Account::default())).collect(),
             steps: vec![StepState::Pending; plan.steps.len()],
             plan,
             settings,
@@ -186,6 +210,7 @@ impl RunState {
             lost: BTreeSet::new(),
             ending: None,
             doubts: Vec::new(),
+            degraded: BTreeSet::new(),
             not_whole: None,
             verdict: None,
             out: Vec::new(),
@@ -204,6 +229,7 @@ impl RunState {
             Input::Refused { reasons } if self.stage == Stage::Submitted => self.refuse(reasons),
             Input::Refused { .. } | Input::Tick => {}
             Input::Sampled { probe, sample } => self.sampled(&probe, sample),
+            Input::Ledger { probe, seen } => self.saw_ledger(probe, seen),
             Input::Checked(checked) => self.checked(checked),
             Input::Changed { injection, node, state, report } => self.changed(&injection, &node, state, report),
             Input::AgentLost { node } => self.agent_lost(node),
@@ -223,6 +249,7 @@ impl RunState {
             Stage::Method => self.method_turn(),
             Stage::Aborting { give_up_us, halt_again_us } => self.aborting_turn(give_up_us, halt_again_us),
             Stage::After { until_us } => self.after_turn(until_us),
+            Stage::Counting { until_us } => self.counting_turn(until_us),
         }
     }
 
@@ -230,7 +257,8 @@ impl RunState {
     pub fn next_wake_us(&self) -> Option<u64> {
         match self.stage {
             Stage::Submitted | Stage::Over => None,
-            Stage::Checking { until_us } | Stage::Gate { until_us } | Stage::After { until_us } => Some(until_us),
+            Stage::Checking { until_us } | Stage::Gate { until_us } => Some(until_us),
+            Stage::After { until_us } | Stage::Counting { until_us } => Some(until_us),
             Stage::Method => Some(self.method_wake_us()),
             Stage::Aborting { give_up_us, halt_again_us } => Some(give_up_us.min(halt_again_us)),
         }

@@ -1,5 +1,6 @@
 //! The method: faults, pulses, conditions and waits, in order.
 
+use crate::judge::Moment;
 use crate::plan::{PlannedFault, PlannedStep};
 use crate::probe::{Judgement, Phase};
 use crate::run_event::{Event, Verdict};
@@ -60,6 +61,9 @@ impl RunState {
 
     /// A limit of the run that is exceeded now: (verdict, what, detail).
     fn exceeded(&mut self) -> Option<(Verdict, String, String)> {
+        if let Some(trouble) = self.split_brain().or_else(|| self.false_alarm()) {
+            return Some(trouble);
+        }
         if let Some(trouble) = self.trouble_during() {
             return Some(trouble);
         }
@@ -103,6 +107,9 @@ impl RunState {
         for (probe, judged) in self.leave() {
             match judged.judgement {
                 Judgement::Pass => {}
+                Judgement::Fail if !self.is_essential(&probe) => {
+                    self.degraded.insert(probe);
+                }
                 Judgement::Fail => failed.push((format!("probe {probe}"), judged.detail)),
                 Judgement::Unknown => self.doubts.push(format!(
                     "probe {probe} could not tell while the fault was active ({}): \
@@ -111,6 +118,7 @@ impl RunState {
                 )),
             }
         }
+        failed.extend(self.broken_fallback(Moment::End));
         if let Some((what, detail)) = failed.into_iter().next() {
             return self.breach(Verdict::Refuted, what, detail);
         }
@@ -207,6 +215,7 @@ impl RunState {
         if self.watch.phase != Some(Phase::During) {
             self.enter(Phase::During, |probe| probe.modes.contains(&Phase::During));
         }
+        self.fault_ordered();
         self.pulse(step, 0, end_us);
         true
     }

@@ -6,7 +6,10 @@ use super::{Output, RunState, Stage};
 
 impl RunState {
     pub(super) fn conclude(&mut self) {
-        let (verdict, why) = self.judge_run();
+        // A run that ended before it wrote anything has nothing to count.
+        let wrote = self.ledgers.values().any(|account| !account.acknowledged().is_empty());
+        let ledgers = if self.ending.is_none() || wrote { self.judge_ledgers() } else { Default::default() };
+        let (verdict, why) = self.judge_run(ledgers);
         self.finish(verdict, why);
     }
 
@@ -19,7 +22,9 @@ impl RunState {
         self.verdict = Some(verdict);
     }
 
-    fn judge_run(&self) -> (Verdict, String) {
+    /// `ledgers`: the wrong ones and the unknown ones, as sentences.
+    fn judge_run(&self, ledgers: (Vec<String>, Vec<String>)) -> (Verdict, String) {
+        let (wrong, uncounted) = ledgers;
         let reason = self.ending.as_ref().map(|ending| ending.reason.clone());
         let left: Vec<String> = self
             .live
@@ -38,6 +43,10 @@ impl RunState {
                 format!("the system was not whole again after everything was undone: {trouble}{because}"),
             );
         }
+        if !wrong.is_empty() {
+            let because = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            return (Verdict::Refuted, format!("{}{because}", wrong.join("; ")));
+        }
         if let Some(ending) = &self.ending {
             let verdict = match ending.verdict {
                 // Others had begun by then: it cannot be said that nothing happened.
@@ -46,7 +55,12 @@ impl RunState {
             };
             return (verdict, ending.reason.clone());
         }
-        let doubts = self.doubts.iter().cloned().chain(self.injection_doubts()).collect::<Vec<_>>();
+        let (too_little, unmeasured) = self.availability();
+        if !too_little.is_empty() {
+            return (Verdict::Refuted, too_little.join("; "));
+        }
+        let doubts = self.doubts.iter().cloned().chain(self.injection_doubts());
+        let doubts = doubts.chain(uncounted).chain(unmeasured).collect::<Vec<_>>();
         if !doubts.is_empty() {
             return (Verdict::Inconclusive, doubts.join("; "));
         }
@@ -55,7 +69,11 @@ impl RunState {
             1 => "the steady state held before, during and after 1 injection".to_owned(),
             count => format!("the steady state held before, during and after {count} injections"),
         };
-        (Verdict::Held, why)
+        if self.degraded.is_empty() {
+            return (Verdict::Held, why);
+        }
+        let degraded: Vec<&str> = self.degraded.iter().map(String::as_str).collect();
+        (Verdict::Held, format!("{why}; degraded meanwhile: {}", degraded.join(", ")))
     }
 
     /// Proof of effect: each injection was there, bit, and lasted.

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::judge::{Judged, Moment, Series};
 use crate::plan::PlannedStep;
-use crate::probe::{Condition, Judgement, Outcome, Phase, Probe, Sample};
+use crate::probe::{Condition, Judgement, Outcome, Phase, Probe, Sample, Tolerance};
 use crate::run_event::{Event, Verdict};
+use crate::since_fault::Value;
 
 use super::steps::StepState;
 use super::{Output, RunState, Stage, seconds};
@@ -20,11 +21,19 @@ pub(super) struct Watch {
     left: Option<Phase>,
     pub(super) since_us: u64,
     /// Of the probes that are judged in this phase.
-    series: BTreeMap<String, Series>,
+    pub(super) series: BTreeMap<String, Series>,
+    /// What must hold of those that are not essential all the same, while a fault is active.
+    pub(super) fallbacks: BTreeMap<String, Series>,
     /// What was last recorded of each in this phase.
     told: BTreeMap<String, Judged>,
     /// For conditions.
     latest: BTreeMap<String, f64>,
+    /// The last value of each, whatever the phase.
+    pub(super) values: BTreeMap<String, Value>,
+    /// Of each probe over the whole run: (succeeded, failed).
+    pub(super) answered: BTreeMap<String, (u64, u64)>,
+    /// An alert that fired when it must not, or still fires when it must have cleared: (what, detail).
+    pub(super) alarm: Option<(String, String)>,
     watched: Vec<String>,
     /// Over all `during` phases of the run.
     succeeded: u64,
@@ -41,8 +50,15 @@ impl RunState {
         self.watch.phase = Some(phase);
         self.watch.since_us = self.now_us;
         self.watch.opened = false;
-        let probes = self.plan.experiment.steady_state.iter().filter(|probe| judged(probe));
-        self.watch.series = probes.map(|probe| (probe.name.clone(), Series::new(probe, self.now_us))).collect();
+        let probes: Vec<&Probe> = self.plan.experiment.steady_state.iter().filter(|probe| judged(probe)).collect();
+        let follow = |probe: &Probe, tolerance: &Tolerance| {
+            let before = self.watch.values.get(&probe.name).cloned();
+            (probe.name.clone(), Series::following(probe, tolerance, phase, self.now_us, before))
+        };
+        let series = probes.iter().map(|probe| follow(probe, &probe.tolerance)).collect();
+        let fallbacks = probes.iter().filter(|_| phase == Phase::During);
+        let fallbacks = fallbacks.filter_map(|probe| Some(follow(probe, probe.fallback.as_ref()?))).collect();
+        (self.watch.series, self.watch.fallbacks) = (series, fallbacks);
         self.refresh_watch();
     }
 
@@ -79,7 +95,6 @@ impl RunState {
 
     pub(super) fn sampled(&mut self, name: &str, sample: Sample) {
         let Some(phase) = self.watch.phase else { return };
-        let Some(probe) = self.plan.experiment.steady_state.iter().find(|probe| probe.name == name) else { return };
         if !self.watch.watched.iter().any(|watched| watched == name) {
             return;
         }
@@ -87,6 +102,9 @@ impl RunState {
             let value = sample.value.unwrap_or(sample.latency_us as f64 / 1000.0);
             self.watch.latest.insert(name.to_owned(), value);
         }
+        self.count(name, &sample);
+        let probe = self.plan.experiment.steady_state.iter().find(|probe| probe.name == name);
+        let Some(probe) = probe else { return };
         // What was asked before this phase began says nothing of it: a request that hung under a fault must not
         // count against a system that is whole again.
         if let Some(left) = self.watch.left
@@ -99,12 +117,15 @@ impl RunState {
         let mut restarted = None;
         if let Some(series) = self.watch.series.get_mut(name) {
             series.push(self.now_us, &sample);
+            if let Some(fallback) = self.watch.fallbacks.get_mut(name) {
+                fallback.push(self.now_us, &sample);
+            }
             if phase != Phase::During {
                 restarted = Some(series.judge(self.now_us, Moment::End));
                 if restarted.as_ref().is_some_and(|judged| judged.judgement == Judgement::Fail) {
-                    *series = Series::new(probe, self.now_us);
+                    *series = Series::new(probe, phase, self.now_us);
                 }
-            } else if self.stage == Stage::Method {
+            } else if self.stage == Stage::Method && probe.essential {
                 match sample.outcome {
                     Outcome::Ok => self.watch.succeeded += 1,
                     Outcome::Bad => self.watch.failed += 1,
@@ -122,6 +143,17 @@ impl RunState {
             }
             self.tell(phase, name, judged);
         }
+    }
+
+    /// A fault was ordered, or became active at the earliest at `since_us`.
+    pub(super) fn fault_ordered(&mut self) {
+        let Watch { series, fallbacks, .. } = &mut self.watch;
+        series.values_mut().chain(fallbacks.values_mut()).for_each(Series::fault_ordered);
+    }
+
+    pub(super) fn fault_active(&mut self, since_us: u64) {
+        let Watch { series, fallbacks, .. } = &mut self.watch;
+        series.values_mut().chain(fallbacks.values_mut()).for_each(|series| series.fault_active(since_us));
     }
 
     /// Records a judgement if it differs from the last one.
@@ -164,11 +196,20 @@ impl RunState {
             let each = super::micros(probe.every).saturating_add(probe.timeout_us());
             each.saturating_mul(probe.min_samples()).saturating_mul(2)
         });
-        needed.max().unwrap_or(0).max(least_us)
+        let alerts = self.plan.experiment.steady_state.iter().filter_map(|probe| {
+            let clears = probe.tolerance.clears_within.filter(|_| self.watch.phase == Some(Phase::After))?;
+            // A look after the limit is needed to say that it did not clear.
+            Some(super::micros(clears).saturating_add(super::micros(probe.every)).saturating_add(probe.timeout_us()))
+        });
+        needed.chain(alerts).max().unwrap_or(0).max(least_us)
     }
 
     /// Waits for the steady state before anything is injected.
     pub(super) fn gate_turn(&mut self, until_us: u64) -> bool {
+        if let Some((verdict, what, detail)) = self.false_alarm() {
+            self.breach(verdict, what, detail);
+            return true;
+        }
         if self.gate_is_open() {
             self.stage = Stage::Method;
             return true;
@@ -200,14 +241,19 @@ impl RunState {
                 continue;
             }
             let what = format!("probe {probe}");
-            if judged.judgement == Judgement::Fail {
+            if !self.is_essential(&probe) {
+                // Recorded, and no more: a degradation.
+            } else if judged.judgement == Judgement::Fail {
                 worst = Some((Verdict::Refuted, what, judged.detail.clone()));
             } else if judged.blind && worst.is_none() {
                 worst = Some((Verdict::Aborted, what, format!("blind: {}", judged.detail)));
             }
             self.tell(Phase::During, &probe, judged);
         }
-        worst.or_else(|| self.spent_budget().map(|detail| (Verdict::Aborted, "error budget".to_owned(), detail)))
+        let fallback = || self.broken_fallback(Moment::SoFar).map(|(what, detail)| (Verdict::Refuted, what, detail));
+        worst
+            .or_else(fallback)
+            .or_else(|| self.spent_budget().map(|detail| (Verdict::Aborted, "error budget".to_owned(), detail)))
     }
 
     /// The budget is a number of failures: the share that may fail, of the samples that the whole method is going to take. So the

@@ -2,6 +2,8 @@
 
 mod agent;
 mod happy;
+mod high_availability;
+mod ledgers;
 mod losses;
 mod plans;
 mod simulation;

@@ -28,15 +28,15 @@ pub struct Seen<'a> {
 }
 
 pub fn ok(latency_ms: u64) -> Sample {
-    Sample { outcome: Outcome::Ok, latency_us: latency_ms * MS, value: None, detail: String::new() }
+    Sample { outcome: Outcome::Ok, latency_us: latency_ms * MS, ..Sample::default() }
 }
 
 pub fn bad() -> Sample {
-    Sample { outcome: Outcome::Bad, latency_us: 0, value: None, detail: "connection refused".to_owned() }
+    Sample { outcome: Outcome::Bad, latency_us: 0, detail: "connection refused".to_owned(), ..Sample::default() }
 }
 
 pub fn blind() -> Sample {
-    Sample { outcome: Outcome::Unknown, latency_us: 0, value: None, detail: "no such command".to_owned() }
+    Sample { outcome: Outcome::Unknown, latency_us: 0, detail: "no such command".to_owned(), ..Sample::default() }
 }
 
 /// Happens to the world at a set time.
@@ -80,6 +80,8 @@ pub struct World {
     pub events: Vec<(u64, Event)>,
     pub sent: Vec<(u64, String, ToAgent)>,
     pub finished: Option<Verdict>,
+    /// Ledgers that were to be counted: (time, probe, acknowledged records).
+    pub counts: Vec<(u64, String, squall_experiments::ledger::Ranges)>,
     /// Injections that the run ordered and that were never active, did not bite or are left: for invariants.
     pub weather: Weather,
     pub system: Box<dyn FnMut(&Seen<'_>) -> Sample>,
@@ -122,6 +124,7 @@ impl World {
             events: Vec::new(),
             sent: Vec::new(),
             finished: None,
+            counts: Vec::new(),
             weather: Weather::default(),
             system: Box::new(|_| ok(10)),
             probes_hang: false,
@@ -303,6 +306,7 @@ impl World {
                         self.push(self.now_us, Entry::Sample { probe, watch: self.watch });
                     }
                 }
+                Output::Count { probe, acknowledged } => self.counts.push((self.now_us, probe, acknowledged)),
                 Output::Finished(verdict) => self.finished = Some(verdict),
                 Output::Send { node, message } => {
                     self.sent.push((self.now_us, node.clone(), message.clone()));

@@ -224,6 +224,8 @@ impl Coordinator {
                     task.watch += 1;
                     self.deeds.push(Deed::Watch { run: run.to_owned(), probes, watch: task.watch });
                 }
+                // The scenarios have no ledgers.
+                Output::Count { .. } => {}
                 Output::Finished(verdict) => self.ended(run, verdict),
             }
         }

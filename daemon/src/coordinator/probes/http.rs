@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, Response, Url, redirect};
-use squall_experiments::probe::HttpProbe;
+use squall_experiments::probe::{HttpProbe, Outcome};
 
 use super::{Measured, address};
 
 /// Of a body, for `contains` and for messages; the rest is not read.
-const MAX_BODY: usize = 256 * 1024;
+pub const MAX_BODY: usize = 256 * 1024;
 
 /// Made when first needed: reading the system's certificates takes longer than all the rest of a start.
 #[derive(Default)]
@@ -71,34 +71,107 @@ impl Resolve for Resolver {
     }
 }
 
-/// Bad: refused, too slow, another status, another body. Unknown: no request could be made (address, name, method).
-pub async fn measure(probe: &HttpProbe, clients: &Clients) -> Measured {
+/// What became of one request.
+pub enum Asked {
+    /// None could be made (address, name, method).
+    Impossible(String),
+    /// It was never sent: no connection came about.
+    NotSent(String),
+    /// It may have been sent, and was not answered.
+    NoAnswer(String),
+    Answered {
+        status: u16,
+        body: Result<Vec<u8>, String>,
+    },
+}
+
+/// One request, and at most `most` bytes of its answer.
+pub async fn ask(probe: &HttpProbe, clients: &Clients, most: usize) -> Asked {
     let request = match request(probe, clients) {
         Ok(request) => request,
-        Err(why) => return Measured::unknown(why),
+        Err(why) => return Asked::Impossible(why),
     };
     let exchange = async {
         let mut response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return failed(&error),
-        };
-        let status = response.status();
-        let right = probe.expect.status.map_or(status.is_success(), |expected| status.as_u16() == expected);
-        if !right {
-            return Measured::bad(format!("status {}", status.as_u16()));
-        }
-        let body = match bounded_body(&mut response).await {
-            Ok(body) => body,
-            Err(error) => return Measured::bad(format!("the answer breaks off: {}", causes(&error))),
-        };
-        match &probe.expect.contains {
-            Some(text) if !String::from_utf8_lossy(&body).contains(text.as_str()) => {
-                Measured::bad(format!("status {}, but the body lacks `{text}`", status.as_u16()))
+            Err(error) => {
+                let failed = failed(&error);
+                return match failed.outcome {
+                    Outcome::Unknown => Asked::Impossible(failed.detail),
+                    _ if error.is_connect() => Asked::NotSent(failed.detail),
+                    _ => Asked::NoAnswer(failed.detail),
+                };
             }
-            _ => Measured::ok(format!("status {}", status.as_u16())),
-        }
+        };
+        let status = response.status().as_u16();
+        let body = bounded_body(&mut response, most).await;
+        let body = body.map_err(|error| format!("the answer breaks off: {}", causes(&error)));
+        Asked::Answered { status, body }
     };
-    tokio::time::timeout(probe.timeout.0, exchange).await.unwrap_or_else(|_| too_slow(probe.timeout.0))
+    let late = || Asked::NoAnswer(too_slow(probe.timeout.0).detail);
+    tokio::time::timeout(probe.timeout.0, exchange).await.unwrap_or_else(|_| late())
+}
+
+/// Bad: refused, too slow, another status, another body. Unknown: no request could be made (address, name, method), or the value
+/// is not in the answer.
+pub async fn measure(probe: &HttpProbe, clients: &Clients) -> Measured {
+    match ask(probe, clients, MAX_BODY).await {
+        Asked::Impossible(why) => Measured::unknown(why),
+        Asked::NotSent(why) | Asked::NoAnswer(why) => Measured::bad(why),
+        Asked::Answered { status, body } => judged(probe, status, body),
+    }
+}
+
+/// An answer, against what is expected.
+pub fn judged(probe: &HttpProbe, status: u16, body: Result<Vec<u8>, String>) -> Measured {
+    let right = probe.expect.status.map_or((200..300).contains(&status), |expected| status == expected);
+    if !right {
+        return Measured::bad(format!("status {status}"));
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(why) => return Measured::bad(why),
+    };
+    if let Some(text) = &probe.expect.contains
+        && !String::from_utf8_lossy(&body).contains(text.as_str())
+    {
+        return Measured::bad(format!("status {status}, but the body lacks `{text}`"));
+    }
+    if probe.expect.json.is_empty() && probe.value.is_none() {
+        return Measured::ok(format!("status {status}"));
+    }
+    let json: serde_json::Value = match serde_json::from_slice(&body) {
+        Ok(json) => json,
+        Err(error) => return Measured::bad(format!("status {status}, but the body is not JSON: {error}")),
+    };
+    for (pointer, wanted) in &probe.expect.json {
+        let found = json.pointer(pointer).map(plain);
+        if found.as_ref() != Some(wanted) {
+            let found = found.map_or_else(|| "nothing".to_owned(), |found| format!("`{}`", short(&found)));
+            return Measured::bad(format!("status {status}, but `{pointer}` is {found} and not `{wanted}`"));
+        }
+    }
+    let measured = Measured::ok(format!("status {status}"));
+    let Some(pointer) = &probe.value else { return measured };
+    match json.pointer(pointer) {
+        Some(serde_json::Value::Number(number)) => match number.as_f64() {
+            Some(number) => measured.with_value(number),
+            None => Measured::unknown(format!("{number} is no number to compare")),
+        },
+        Some(serde_json::Value::Bool(yes)) => measured.with_value(f64::from(u8::from(*yes))),
+        Some(serde_json::Value::String(text)) => Measured { text: Some(short(text)), ..measured },
+        Some(_) => Measured::unknown(format!("`{pointer}` is neither number, text, true nor false")),
+        None => Measured::unknown(format!("the answer has nothing at `{pointer}`")),
+    }
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Texts of a system are stored with every sample.
+fn short(text: &str) -> String {
+    text.chars().take(100).collect()
 }
 
 fn request(probe: &HttpProbe, clients: &Clients) -> Result<reqwest::RequestBuilder, String> {
@@ -129,12 +202,12 @@ pub fn too_slow(timeout: Duration) -> Measured {
     Measured::bad(format!("no answer within {}", squall_experiments::units::Span(timeout)))
 }
 
-/// At most [`MAX_BODY`] bytes.
-pub async fn bounded_body(response: &mut Response) -> reqwest::Result<Vec<u8>> {
+/// At most `most` bytes.
+pub async fn bounded_body(response: &mut Response, most: usize) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - body.len())]);
-        if body.len() == MAX_BODY {
+        body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
+        if body.len() == most {
             break;
         }
     }

@@ -1,8 +1,10 @@
 //! Probes on their schedule: each from its own file, each sample with its latency.
 
 mod address;
+mod alert;
 mod command;
 mod http;
+mod ledger;
 mod process;
 mod prometheus;
 mod tcp;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use squall_experiments::ledger::Ranges;
 use squall_experiments::probe::{Outcome, Probe, Sample};
 use squall_experiments::run_state::Input;
 use tokio::sync::mpsc;
@@ -59,11 +62,12 @@ impl Tools {
             command::measure(command, &self.commands).await
         } else if let Some(prometheus) = &probe.prometheus {
             prometheus::measure(prometheus, &self.http).await
+        } else if let Some(alert) = &probe.alert {
+            alert::measure(alert, &self.http).await
         } else {
             Measured::unknown("the probe says not what to measure")
         };
-        let Measured { outcome, value, detail } = measured;
-        Sample { outcome, latency_us: clock::micros_since(start), value, detail }
+        measured.lasting(start)
     }
 }
 
@@ -72,18 +76,23 @@ impl Tools {
 pub(crate) struct Measured {
     pub outcome: Outcome,
     pub value: Option<f64>,
+    pub text: Option<String>,
     pub detail: String,
 }
 
 impl Measured {
+    fn lasting(self, since: Instant) -> Sample {
+        let Measured { outcome, value, text, detail } = self;
+        Sample { outcome, latency_us: clock::micros_since(since), value, text, detail, write: None }
+    }
     fn ok(detail: impl Into<String>) -> Self {
-        Measured { outcome: Outcome::Ok, value: None, detail: detail.into() }
+        Measured { outcome: Outcome::Ok, detail: detail.into(), value: None, text: None }
     }
     fn bad(detail: impl Into<String>) -> Self {
-        Measured { outcome: Outcome::Bad, value: None, detail: detail.into() }
+        Measured { outcome: Outcome::Bad, detail: detail.into(), value: None, text: None }
     }
     fn unknown(detail: impl Into<String>) -> Self {
-        Measured { outcome: Outcome::Unknown, value: None, detail: detail.into() }
+        Measured { outcome: Outcome::Unknown, detail: detail.into(), value: None, text: None }
     }
     fn with_value(self, value: f64) -> Self {
         Measured { value: Some(value), ..self }
@@ -93,23 +102,31 @@ impl Measured {
 /// Samples the probes of one run. Dropped: nothing is sampled any more.
 pub struct Prober {
     probes: BTreeMap<String, Probe>,
+    /// They number their records over the whole run.
+    ledgers: BTreeMap<String, Arc<ledger::Ledger>>,
     running: BTreeMap<String, Running>,
+    counting: JoinSet<()>,
     tools: Arc<Tools>,
     inbox: mpsc::Sender<Input>,
 }
 
-struct Running(AbortHandle);
+struct Running(Vec<AbortHandle>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(AbortHandle::abort);
     }
 }
 
 impl Prober {
-    pub fn new(probes: &[Probe], tools: Arc<Tools>, inbox: mpsc::Sender<Input>) -> Self {
+    pub fn new(run: &str, probes: &[Probe], tools: Arc<Tools>, inbox: mpsc::Sender<Input>) -> Self {
+        let ledger = |probe: &Probe| {
+            let ledger = ledger::Ledger::new(run, probe, tools.clone(), inbox.clone())?;
+            Some((probe.name.clone(), Arc::new(ledger)))
+        };
+        let ledgers = probes.iter().filter_map(ledger).collect();
         let probes = probes.iter().map(|probe| (probe.name.clone(), probe.clone())).collect();
-        Prober { probes, running: BTreeMap::new(), tools, inbox }
+        Prober { probes, ledgers, running: BTreeMap::new(), counting: JoinSet::new(), tools, inbox }
     }
 
     /// From now on exactly these; those that run already keep their rhythm.
@@ -117,8 +134,21 @@ impl Prober {
         self.running.retain(|name, _| names.contains(name));
         for name in names {
             let Some(probe) = self.probes.get(name).filter(|_| !self.running.contains_key(name)) else { continue };
-            let task = tokio::spawn(repeat(probe.clone(), self.tools.clone(), self.inbox.clone()));
-            self.running.insert(name.clone(), Running(task.abort_handle()));
+            let ledger = self.ledgers.get(name).cloned();
+            let mut tasks = Vec::new();
+            if let Some(ledger) = ledger.clone().filter(|ledger| ledger.has_nodes()) {
+                tasks.push(tokio::spawn(async move { ledger.watch_nodes().await }).abort_handle());
+            }
+            let task = tokio::spawn(repeat(probe.clone(), ledger, self.tools.clone(), self.inbox.clone()));
+            tasks.push(task.abort_handle());
+            self.running.insert(name.clone(), Running(tasks));
+        }
+    }
+
+    /// Counts the records of a ledger, in the background; the answer comes as an input.
+    pub fn count(&mut self, probe: &str, acknowledged: Ranges) {
+        if let Some(ledger) = self.ledgers.get(probe).cloned() {
+            self.counting.spawn(async move { ledger.count(&acknowledged).await });
         }
     }
 }
@@ -129,11 +159,13 @@ const MOST_AT_ONCE: u32 = 64;
 /// Open loop: samples start at multiples of `every` after the first, whatever became of those before. A system that hangs is so
 /// seen by every request that a client would have sent, not only by the first (no coordinated omission). Starts that find
 /// [`at_once`] samples under way are left out and counted.
-async fn repeat(probe: Probe, tools: Arc<Tools>, inbox: mpsc::Sender<Input>) {
+async fn repeat(probe: Probe, ledger: Option<Arc<ledger::Ledger>>, tools: Arc<Tools>, inbox: mpsc::Sender<Input>) {
     let every = probe.every.0.max(SHORTEST_INTERVAL);
     let probe = Arc::new(probe);
     // Dropped with this task: what is under way then ends too.
     let mut under_way = JoinSet::new();
+    // Reads of acknowledged records.
+    let mut following = JoinSet::new();
     let mut due = Instant::now();
     let mut left_out = 0_u32;
     loop {
@@ -143,17 +175,26 @@ async fn repeat(probe: Probe, tools: Arc<Tools>, inbox: mpsc::Sender<Input>) {
                 (due, late) = next_start(due, every, Instant::now());
                 left_out += late;
                 if under_way.len() < at_once(&probe) {
-                    let (probe, tools) = (probe.clone(), tools.clone());
-                    under_way.spawn(async move { tools.sample(&probe).await });
+                    let (probe, tools, ledger) = (probe.clone(), tools.clone(), ledger.clone());
+                    under_way.spawn(async move {
+                        match ledger {
+                            Some(ledger) => ledger.write().await,
+                            None => tools.sample(&probe).await,
+                        }
+                    });
                 } else {
                     left_out += 1;
                 }
             }
+            Some(_) = following.join_next() => {}
             Some(Ok(mut sample)) = under_way.join_next() => {
                 if std::mem::take(&mut left_out) > 0 {
                     let note = "starts were left out while earlier samples ran";
                     sample.detail =
                         if sample.detail.is_empty() { note.to_owned() } else { format!("{}; {note}", sample.detail) };
+                }
+                if let Some(ledger) = &ledger {
+                    ledger.follow(&sample, &mut following);
                 }
                 if inbox.send(Input::Sampled { probe: probe.name.clone(), sample }).await.is_err() {
                     return;
@@ -165,6 +206,9 @@ async fn repeat(probe: Probe, tools: Arc<Tools>, inbox: mpsc::Sender<Input>) {
 
 /// As many as fit into one time-out for requests; one for what costs the system or a node more than a request.
 fn at_once(probe: &Probe) -> usize {
+    if let Some(ledger) = &probe.ledger {
+        return ledger.writers as usize;
+    }
     if probe.http.is_none() && probe.tcp.is_none() {
         return 1;
     }

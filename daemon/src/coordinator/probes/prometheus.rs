@@ -39,8 +39,9 @@ pub async fn measure(probe: &PrometheusProbe, clients: &Clients) -> Measured {
         let request = clients.for_url(&url)?.get(url);
         let mut response = request.send().await.map_err(|error| http::failed(&error).detail)?;
         let date = response.headers().get("date").and_then(|date| date.to_str().ok()).and_then(seconds_of);
-        let body =
-            http::bounded_body(&mut response).await.map_err(|error| format!("the answer breaks off: {error}"))?;
+        let body = http::bounded_body(&mut response, http::MAX_BODY)
+            .await
+            .map_err(|error| format!("the answer breaks off: {error}"))?;
         let answer = serde_json::from_slice::<Answer>(&body)
             .map_err(|error| format!("status {}, no answer of the query API: {error}", response.status().as_u16()))?;
         one_number(answer, date, probe.stale_after.0)

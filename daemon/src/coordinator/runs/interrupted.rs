@@ -75,7 +75,7 @@ impl InterruptedTask {
                 Output::Send { node, message } => {
                     self.hub.send(&node, &message);
                 }
-                Output::Watch { .. } | Output::Finished(_) => {}
+                Output::Watch { .. } | Output::Count { .. } | Output::Finished(_) => {}
             }
         }
         ended

@@ -120,7 +120,7 @@ impl Runs {
             Input::Refused { reasons } => What::Refused { run: run.clone(), reasons: reasons.clone() },
             _ => What::Admitted { run: run.clone() },
         });
-        let prober = Prober::new(&plan.experiment.steady_state, self.tools.clone(), inbox.clone());
+        let prober = Prober::new(&run, &plan.experiment.steady_state, self.tools.clone(), inbox.clone());
         self.hub.listen(&run, nodes, inbox);
         let settings = Settings {
             run: run.clone(),

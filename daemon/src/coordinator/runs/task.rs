@@ -105,6 +105,7 @@ impl RunTask {
                     }
                 }
                 Output::Watch { probes } => self.prober.watch(&probes),
+                Output::Count { probe, acknowledged } => self.prober.count(&probe, acknowledged),
                 Output::Finished(verdict) => {
                     return Some(ended.unwrap_or(Ended { verdict, why: String::new() }));
                 }

@@ -225,7 +225,7 @@ impl World {
                 if task.watch == watch && task.verdict.is_none() && self.coordinators[coordinator].alive {
                     let at_us = self.now_us + SAMPLE_US;
                     let (outcome, detail) = (self.system, String::new());
-                    let sample = Sample { outcome, latency_us: 10 * MS, value: None, detail };
+                    let sample = Sample { outcome, latency_us: 10 * MS, detail, ..Sample::default() };
                     self.give(coordinator, &run, Input::Sampled { probe: probe.clone(), sample });
                     self.push(at_us, Entry::Sample { coordinator, run, probe, watch });
                 }
