@@ -326,7 +326,7 @@ pub const ALL: &[Mutant] = &[
         edits: &[edit(
             "daemon/src/coordinator/api/auth.rs",
             "let token = bearer(request.headers()).ok_or_else(|| {\n        ApiError::unauthenticated(\"send `Authorization: Bearer TOKEN` with a token of this coordinator\")\n    })?;",
-            "let Some(token) = bearer(request.headers()) else {\n        return Ok(Caller { name: None, role: Role::Admin, place });\n    };",
+            "let Some(token) = bearer(request.headers()) else {\n        return Ok(Caller { name: None, role: Role::Admin, is_user: false, place });\n    };",
         )],
         test: suite(DAEMON, "coordinator", "every_documented_path_and_every_other_one_answers_401_without_the_token"),
     },

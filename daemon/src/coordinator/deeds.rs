@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::unistd::geteuid;
 use rusqlite::{Connection, params};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use squall_experiments::audit::{Enrolment, What, sha256};
 
 use super::Coordinator;
-use super::unix_socket::user_name;
+use super::unix_socket::own_user_name;
 use crate::clock;
 
 /// How soon a coordinator that serves writes a deed down.
@@ -27,7 +26,7 @@ pub struct Deed {
 
 /// Within the caller's transaction.
 pub fn note(connection: &Connection, what: &What) -> anyhow::Result<()> {
-    let who = format!("{} at this host", user_name(geteuid().as_raw()));
+    let who = format!("{} at this host", own_user_name());
     let json = serde_json::to_string(what)?;
     connection.execute("INSERT INTO deed (who, json) VALUES (?1, ?2)", params![who, json])?;
     Ok(())

@@ -75,7 +75,12 @@ fn admits(uid: u32, groups: &[u32], own: u32, group: Option<u32>) -> bool {
     uid == 0 || uid == own || group.is_some_and(|group| groups.contains(&group))
 }
 
-pub fn user_name(uid: u32) -> String {
+/// The name of the account that this process runs as.
+pub fn own_user_name() -> String {
+    user_name(geteuid().as_raw())
+}
+
+fn user_name(uid: u32) -> String {
     let name = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
     name.unwrap_or_else(|| format!("uid {uid}"))
 }
