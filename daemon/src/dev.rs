@@ -101,7 +101,7 @@ async fn live(args: DevArgs, data_dir: &Path, known_faults: Vec<String>) -> anyh
         enrolment: None,
         state_dir: data_dir.join("agent"),
         policy: args.policy,
-        labels: args.labels.into_iter().collect(),
+        labels: agent::labels::Labels { fixed: args.labels.into_iter().collect(), file: None },
         zone: args.zone,
         known_faults,
         program: own_program(),

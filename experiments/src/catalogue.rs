@@ -23,7 +23,61 @@ pub static ALL: &[(&str, &str)] = &[
     ("zone-cut", include_str!("../catalogue/zone-cut.yaml")),
 ];
 
+/// Experiments that ask one question of a highly available system together. `docs/shop.md` says how to point them at another.
+pub struct Suite {
+    /// Of its folder in the catalogue.
+    pub name: &'static str,
+    /// What it asks.
+    pub question: &'static str,
+    /// (name, text)
+    pub experiments: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! suite {
+    ($name:literal, $question:literal, $($experiment:literal),+ $(,)?) => {
+        Suite {
+            name: $name,
+            question: $question,
+            experiments: &[$(($experiment, include_str!(concat!("../catalogue/", $name, "/", $experiment, ".yaml")))),+],
+        }
+    };
+}
+
+/// In the order in which a game day plays them.
+pub static SUITES: &[Suite] = &[
+    suite!(
+        "load-balancing",
+        "Does it take the loss of replicas?",
+        "balance-health-path-cut",
+        "balance-one-cut-off",
+        "balance-one-killed",
+        "balance-one-paused",
+        "balance-one-slow",
+        "balance-rolling",
+        "balance-two-cut-off",
+        "balance-two-killed",
+        "balance-two-paused",
+        "balance-two-slow",
+    ),
+    suite!(
+        "degradation",
+        "Does what matters go on without what does not?",
+        "degrade-cache-down",
+        "degrade-cache-hung",
+        "degrade-cache-slow",
+        "degrade-database-read-only",
+        "degrade-recommendations-down",
+        "degrade-recommendations-hung",
+        "degrade-recommendations-slow",
+    ),
+];
+
+/// Every experiment: those of [`ALL`], then the suites'.
+pub fn everything() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALL.iter().chain(SUITES.iter().flat_map(|suite| suite.experiments)).copied()
+}
+
 /// The text of one.
 pub fn find(name: &str) -> Option<&'static str> {
-    ALL.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+    everything().find(|(known, _)| *known == name).map(|(_, text)| text)
 }

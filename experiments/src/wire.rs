@@ -109,6 +109,10 @@ pub enum ToCoordinator {
     FactsNow {
         facts: Box<Facts>,
     },
+    /// Labels changed (the node's own system says who it is now): all of them.
+    LabelsNow {
+        labels: BTreeMap<String, String>,
+    },
     /// How far the agent's audit log is on disk: after `Hello`, and soon after whatever it wrote.
     Audit {
         head: Head,

@@ -10,25 +10,52 @@ use squall_experiments::{catalogue, faults};
 
 #[test]
 fn every_experiment_is_listed_under_its_own_name() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/catalogue");
+    let names = |of: &[(&str, &str)]| of.iter().map(|(name, _)| format!("{name}.yaml")).collect::<Vec<_>>();
+    let suites = || catalogue::SUITES.iter().map(|suite| suite.name.to_owned());
+    let mut top = names(catalogue::ALL);
+    top.extend(suites());
+    top.sort();
+    assert_eq!(files(""), top);
+    for suite in catalogue::SUITES {
+        assert_eq!(files(suite.name), names(suite.experiments), "{}", suite.name);
+    }
+    let mut seen = BTreeSet::new();
+    for (name, text) in catalogue::everything() {
+        assert!(seen.insert(name), "{name} is there twice");
+        let experiment = parse(name, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(experiment.metadata.name, name);
+        assert!(!experiment.metadata.description.is_empty(), "{name} has a description for the list");
+    }
+}
+
+/// Names in a folder of the catalogue.
+fn files(folder: &str) -> Vec<String> {
+    let directory = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<String> = std::fs::read_dir(directory)
-        .expect("the catalogue is a directory")
+        .expect("the folder is there")
         .map(|entry| entry.expect("it can be read").file_name().into_string().expect("file names are text"))
         .collect();
     files.sort();
-    let listed: Vec<String> = catalogue::ALL.iter().map(|(name, _)| format!("{name}.yaml")).collect();
-    assert_eq!(files, listed);
-    for (name, text) in catalogue::ALL {
-        let experiment = parse(name, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        assert_eq!(experiment.metadata.name, *name);
-        assert!(!experiment.metadata.description.is_empty(), "{name} has a description for the list");
+    files
+}
+
+#[test]
+fn an_experiment_of_a_suite_says_which_and_names_no_host() {
+    for suite in catalogue::SUITES {
+        for (name, text) in suite.experiments {
+            let experiment = parse(name, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            assert_eq!(experiment.metadata.labels.get("suite").map(String::as_str), Some(suite.name), "{name}");
+            for step in &experiment.method {
+                let nodes = &step.on.nodes;
+                assert!(nodes.name.is_none() && nodes.names.is_empty(), "{name} chooses hosts by labels");
+            }
+        }
     }
 }
 
 #[test]
 fn every_fault_has_an_experiment() {
-    let used: BTreeSet<String> = catalogue::ALL
-        .iter()
+    let used: BTreeSet<String> = catalogue::everything()
         .flat_map(|(name, text)| parse(name, text).unwrap_or_else(|mistakes| panic!("{mistakes}")).method)
         .filter_map(|step| step.fault)
         .collect();
@@ -38,9 +65,10 @@ fn every_fault_has_an_experiment() {
 
 #[test]
 fn every_experiment_plans_as_it_did_before() {
-    for (name, text) in catalogue::ALL {
+    let suites = catalogue::SUITES.iter().flat_map(|suite| suite.experiments).map(|one| (one, fleet::ha_shop()));
+    for ((name, text), inventory) in catalogue::ALL.iter().map(|one| (one, fleet::shop())).chain(suites) {
         let experiment = parse(name, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let plan = resolve(&experiment, &fleet::shop(), 1).unwrap_or_else(|refused| panic!("{name}: {refused}"));
+        let plan = resolve(&experiment, &inventory, 1).unwrap_or_else(|refused| panic!("{name}: {refused}"));
         insta::assert_snapshot!(*name, plan.text());
     }
 }

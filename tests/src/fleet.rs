@@ -26,6 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Agent {
     pub labels: BTreeMap<String, String>,
     pub zone: Option<String>,
+    /// A file of this host with more labels (`--labels-from`).
+    pub labels_from: Option<&'static str>,
     /// Network namespaces that its policy forbids, besides the machine's.
     pub forbidden: Vec<u64>,
     /// More lines of its policy.
@@ -253,6 +255,9 @@ pub fn spawn_agent(host: &Host, url: &str, agent: &Agent) -> Running {
     };
     command.args(["agent", "--coordinator", url, "--identity", "/run/squall"]);
     command.args(["--state-dir", AGENT_STATE, "--policy", "/run/squall/policy.yaml"]);
+    if let Some(file) = agent.labels_from {
+        command.args(["--labels-from", file]);
+    }
     for (key, value) in &agent.labels {
         command.args(["--label", &format!("{key}={value}")]);
     }

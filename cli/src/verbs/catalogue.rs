@@ -20,7 +20,7 @@ impl Catalogue {
         let parsed = |name: &str, text| parse::parse(name, text).ok();
         if let Some(name) = self.name {
             let text = catalogue::find(&name).ok_or_else(|| {
-                let near = suggest::closest(&name, catalogue::ALL.iter().map(|(name, _)| *name));
+                let near = suggest::closest(&name, catalogue::everything().map(|(name, _)| name));
                 let hint = near.map_or_else(
                     || "`squall catalogue` lists them".to_owned(),
                     |near| format!("did you mean `{near}`?"),
@@ -33,17 +33,29 @@ impl Catalogue {
             }
             return Ok(Exit::Held);
         }
-        let all = catalogue::ALL.iter().filter_map(|(name, text)| Some((*name, parsed(name, text)?)));
+        let list = |of: &'static [(&'static str, &'static str)]| {
+            of.iter().filter_map(move |(name, text)| Some((*name, parsed(name, text)?)))
+        };
+        let suites = catalogue::SUITES.iter().map(|suite| (Some(suite), suite.experiments));
+        let groups = std::iter::once((None, catalogue::ALL)).chain(suites);
         if json_wanted {
-            let list = all.map(|(name, experiment)| {
-                json!({"name": name, "description": experiment.metadata.description, "hypothesis": experiment.hypothesis})
+            let all = groups.flat_map(|(suite, of)| {
+                list(of).map(move |(name, experiment)| {
+                    let suite = suite.map(|suite| suite.name);
+                    json!({"name": name, "suite": suite, "description": experiment.metadata.description, "hypothesis": experiment.hypothesis})
+                })
             });
-            paint::json(&list.collect::<Vec<_>>());
+            paint::json(&all.collect::<Vec<_>>());
         } else {
-            let width = catalogue::ALL.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-            for (name, experiment) in all {
-                let name = painted(paint::BOLD, &format!("{name:<width$}"));
-                paint::say(format!("{name}  {}", experiment.hypothesis));
+            let width = catalogue::everything().map(|(name, _)| name.len()).max().unwrap_or(0);
+            for (suite, of) in groups {
+                if let Some(suite) = suite {
+                    paint::say(format!("\n{}: {}", painted(paint::BOLD, suite.name), suite.question));
+                }
+                for (name, experiment) in list(of) {
+                    let name = painted(paint::BOLD, &format!("{name:<width$}"));
+                    paint::say(format!("{name}  {}", experiment.hypothesis));
+                }
             }
             paint::say("\n`squall catalogue NAME > FILE` writes one to a file");
         }

@@ -1,6 +1,7 @@
 //! The agent's one connection: it dials the coordinator and keeps dialling. Nothing listens.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const FACTS: Duration = Duration::from_secs(120);
+/// Between two looks at the file of labels.
+const LABELS: Duration = Duration::from_secs(1);
 
 /// `https://HOST:PORT` (the port defaults to 443).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +76,8 @@ impl std::fmt::Display for Address {
 pub async fn keep(executor: Rc<Executor>, address: Address, identity: Rc<RefCell<Identity>>, eager: bool) {
     let mut attempts = 0;
     let mut last_trouble = String::new();
-    let mut link = Link { executor, address, identity, eager, facts: None };
+    let labels = executor.settings().labels.fixed.clone();
+    let mut link = Link { executor, address, identity, eager, facts: None, labels };
     loop {
         let mut welcomed = false;
         let trouble = match link.session(&mut welcomed).await {
@@ -107,6 +111,8 @@ struct Link {
     identity: Rc<RefCell<Identity>>,
     eager: bool,
     facts: Option<Facts>,
+    /// As they were said last.
+    labels: BTreeMap<String, String>,
 }
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
@@ -129,6 +135,11 @@ impl Link {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval_at(Instant::now() + FACTS, FACTS);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut relabel = interval(LABELS);
+        relabel.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Another thread reads: whatever is at the path, an agent does not wait for it.
+        let mut labelling: Option<JoinHandle<BTreeMap<String, String>>> = None;
+        let labelled_by_a_file = executor.settings().labels.file.is_some();
         let (mut heard, mut pings) = (Instant::now(), 0_u64);
         let untried = self.facts.as_ref().is_none_or(|facts| facts.trying);
         let mut looking = (self.eager && untried).then(|| self.gather());
@@ -189,6 +200,17 @@ impl Link {
                     executor.outbox.pinged(pings);
                     timeout(STEP, socket.send(Message::Ping(pings.to_le_bytes().to_vec().into()))).await??;
                 }
+                _ = relabel.tick(), if *welcomed && labelled_by_a_file && labelling.is_none() => {
+                    let labels = executor.settings().labels.clone();
+                    labelling = Some(tokio::task::spawn_blocking(move || labels.now()));
+                }
+                found = async { Some(labelling.as_mut()?.await) }, if labelling.is_some() => {
+                    labelling = None;
+                    if let Some(Ok(labels)) = found && labels != self.labels {
+                        self.labels = labels.clone();
+                        send(&mut socket, &ToCoordinator::LabelsNow { labels }).await?;
+                    }
+                }
                 _ = look.tick(), if looking.is_none() => looking = Some(self.gather()),
                 found = async { Some(looking.as_mut()?.await) }, if looking.is_some() => {
                     looking = None;
@@ -233,7 +255,7 @@ impl Link {
         ToCoordinator::Hello {
             wire: wire::VERSION,
             node: settings.node.clone(),
-            labels: settings.labels.clone(),
+            labels: self.labels.clone(),
             zone: settings.zone.clone(),
             session,
             facts: Box::new(facts.clone()),

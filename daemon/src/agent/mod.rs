@@ -18,6 +18,7 @@ pub mod identity;
 pub mod injection;
 pub mod journal;
 pub mod kernel;
+pub mod labels;
 pub mod lease;
 pub mod link;
 pub mod mending;
@@ -33,7 +34,6 @@ pub mod spawn;
 pub mod undo;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::thread;
@@ -49,6 +49,7 @@ use identity::Identity;
 use journal::Durability;
 use kernel::boottime;
 use kernel::child::Place;
+use labels::Labels;
 use link::Address;
 use policy::Policy;
 
@@ -67,7 +68,7 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// None: the built-in policy.
     pub policy: Option<PathBuf>,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub zone: Option<String>,
     /// Names of all faults that there are; the policy says which of them are allowed here.
     pub known_faults: Vec<String>,
@@ -91,7 +92,7 @@ pub struct Settings {
     pub state_dir: PathBuf,
     pub policy: Policy,
     pub place: Place,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub zone: Option<String>,
     pub known_faults: Vec<String>,
 }

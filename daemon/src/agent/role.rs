@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::enrolment::{Enrolment, Fingerprint};
+use super::labels::Labels;
 use super::link::Address;
 use super::{Config, own_program, recovery, run};
 use crate::process_life::{StopSignals, log_to_stderr};
@@ -39,6 +40,10 @@ pub struct AgentArgs {
     /// A label that selectors can name (repeatable).
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// A file of more labels, a line KEY=VALUE each, read each second: for what changes by itself, like who is primary. It changes
+    /// none that `--label` gives.
+    #[arg(long, value_name = "FILE")]
+    labels_from: Option<PathBuf>,
     /// The failure domain that this node is in.
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
@@ -64,7 +69,7 @@ pub fn agent(args: AgentArgs, known_faults: Vec<String>) -> anyhow::Result<()> {
         enrolment: args.enrol.zip(args.ca_fingerprint).map(|(token, ca)| Enrolment { token, ca }),
         state_dir: args.state_dir,
         policy: args.policy,
-        labels: args.labels.into_iter().collect(),
+        labels: Labels { fixed: args.labels.into_iter().collect(), file: args.labels_from },
         zone: args.zone,
         known_faults,
         program: own_program(),

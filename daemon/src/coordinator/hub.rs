@@ -229,6 +229,13 @@ impl Hub {
                     self.changed.send_modify(|count| *count += 1);
                     return;
                 }
+                ToCoordinator::LabelsNow { labels } => {
+                    tracing::info!(node, ?labels, "labels changed");
+                    known.node.labels = labels;
+                    (self.keep)(&known.node);
+                    self.changed.send_modify(|count| *count += 1);
+                    return;
+                }
                 ToCoordinator::Counted { query, count, error } => {
                     return inner.answer(query, node, error.map_or(Ok(count), Err));
                 }

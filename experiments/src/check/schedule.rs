@@ -55,7 +55,7 @@ pub(super) fn what(at: &str, what: &What) -> Vec<Problem> {
 /// An experiment that ships with Squall.
 pub(super) fn catalogue_name(found: &mut Found, below: &str, name: &str) {
     if catalogue::find(name).is_none() {
-        let hint = match suggest::closest(name, catalogue::ALL.iter().map(|(name, _)| *name)) {
+        let hint = match suggest::closest(name, catalogue::everything().map(|(name, _)| name)) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "`squall catalogue` lists them".to_owned(),
         };

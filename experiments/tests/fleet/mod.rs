@@ -49,3 +49,33 @@ pub fn shop() -> Inventory {
     }
     inventory(nodes)
 }
+
+/// The shop of docs/shop.md.
+#[allow(dead_code, reason = "not every test that has a fleet has this one")]
+pub fn ha_shop() -> Inventory {
+    let hosts = [
+        ("lb", "balancer", "a"),
+        ("web1", "web", "a"),
+        ("web2", "web", "b"),
+        ("web3", "web", "c"),
+        ("db1", "database", "a"),
+        ("db2", "database", "b"),
+        ("db3", "database", "c"),
+        ("cache", "cache", "a"),
+        ("rec", "recommendations", "b"),
+        ("mon", "monitoring", "a"),
+        ("offsite", "offsite", "d"),
+    ];
+    let mut nodes: Vec<Node> = (1..)
+        .zip(hosts)
+        .map(|(index, (name, role, zone))| node(name, role, zone, &format!("10.77.0.{index}")))
+        .collect();
+    for node in &mut nodes {
+        node.labels.insert("service".into(), "shop".into());
+        if node.name.starts_with("db") {
+            let role = if node.name == "db2" { "primary" } else { "replica" };
+            node.labels.insert("database".into(), role.into());
+        }
+    }
+    inventory(nodes)
+}

@@ -6,6 +6,7 @@ mod cache;
 mod database;
 mod keeper;
 mod life;
+mod mark_role;
 mod metrics;
 mod recommend;
 mod scaler;
@@ -28,6 +29,8 @@ enum Verb {
     Keep(keeper::Options),
     /// The service of the recommendations
     Recommend(recommend::Options),
+    /// Writes down whether this database node is primary or replica: Patroni calls it
+    MarkRole(mark_role::Options),
     /// Starts and stops replicas from measured load and registers them in haproxy
     Scale(scaler::Options),
 }
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
             Verb::Serve(options) => serve::run(options).await,
             Verb::Keep(options) => keeper::run(options).await,
             Verb::Recommend(options) => recommend::run(options).await,
+            Verb::MarkRole(options) => mark_role::run(&options),
             Verb::Scale(options) => scaler::run(options).await,
         }
     })

@@ -8,8 +8,10 @@ use anyhow::{Context, ensure};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use squall_experiments::catalogue::SUITES;
+use squall_experiments::run_event::Verdict;
 use squall_tests::fleet::{COORDINATOR_STATE, Fleet};
-use squall_tests::ha_shop::{CONTROL, HOSTS, Shop};
+use squall_tests::ha_shop::{CONTROL, HOSTS, Recipe, Shop, play};
 use squall_tests::lab::{programs, wait_until};
 
 /// What a running shop leaves for `shop down`.
@@ -27,7 +29,8 @@ fn main() -> ExitCode {
     let done = match verb.as_str() {
         "up" => up(),
         "down" => down(),
-        _ => Err(anyhow::anyhow!("shop up | shop down")),
+        "play" => play_all(&std::env::args().skip(2).collect::<Vec<_>>()),
+        _ => Err(anyhow::anyhow!("shop up | shop down | shop play SUITE-OR-EXPERIMENT ...")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,11 +46,7 @@ fn up() -> anyhow::Result<()> {
     if let Some(open) = read()? {
         ensure!(!is_running(&open), "the shop is open already (process {}); make shop-down closes it", open.pid);
     }
-    let recipe = match std::env::var("SHOP").as_deref() {
-        Ok("weak") => Shop::weak_in_all(),
-        Ok("sound" | "") | Err(_) => Shop::sound(),
-        Ok(other) => anyhow::bail!("SHOP is `sound` or `weak`, not `{other}`"),
-    };
+    let recipe = recipe()?;
     // Before there is anything that a signal could leave behind; threads inherit it.
     let mut ends = SigSet::empty();
     ends.add(Signal::SIGINT);
@@ -69,6 +68,39 @@ fn up() -> anyhow::Result<()> {
     drop(fleet);
     drop(shop);
     std::fs::remove_file(file())?;
+    Ok(())
+}
+
+/// As the environment asks for it.
+fn recipe() -> anyhow::Result<Recipe> {
+    match std::env::var("SHOP").as_deref() {
+        Ok("weak") => Ok(Shop::weak_in_all()),
+        Ok("sound" | "") | Err(_) => Ok(Shop::sound()),
+        Ok(other) => anyhow::bail!("SHOP is `sound` or `weak`, not `{other}`"),
+    }
+}
+
+/// Opens a shop of its own, plays the suites (all, or those that are named) and says how each experiment came out.
+fn play_all(wanted: &[String]) -> anyhow::Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "hosts of a lab are namespaces, mounts and veth pairs, which needs root");
+    let names: Vec<&str> = match wanted {
+        [] => SUITES.iter().flat_map(|suite| play::names(suite.name)).collect(),
+        some => some.iter().flat_map(|name| play::names(name)).collect(),
+    };
+    ensure!(!names.is_empty(), "no suite and no experiment of one is named {}", wanted.join(", "));
+    let shop = recipe()?.start();
+    let fleet = shop.fleet();
+    let mut held = true;
+    for name in names {
+        let played = play::play(&shop, &fleet, name);
+        let verdict = played.verdict.map_or_else(|| "no verdict".to_owned(), |verdict| format!("{verdict:?}"));
+        println!("{name:<32} {verdict:<13} {:>5.1} s", played.took.as_secs_f64());
+        if played.verdict != Some(Verdict::Held) {
+            held = false;
+            println!("{}", played.text);
+        }
+    }
+    ensure!(held, "not every hypothesis held");
     Ok(())
 }
 

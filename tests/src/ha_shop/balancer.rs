@@ -18,13 +18,24 @@ pub(super) fn start(lab: &Lab, recipe: &Recipe) -> Vec<Running> {
     vec![haproxy, service(host, "scaler", None, &own(), &arguments)]
 }
 
+/// Servers that fail haproxy's checks.
+pub(super) fn servers_down(lab: &Lab) -> usize {
+    let metrics = lab.host("lb").run("curl", &["-sf", "-m", "2", "http://127.0.0.1:8404/metrics?scope=server"]);
+    let down = |line: &&str| {
+        line.starts_with("haproxy_server_status{proxy=\"shop\"")
+            && line.contains("state=\"DOWN\"")
+            && line.ends_with(" 1")
+    };
+    if metrics.ok() { metrics.stdout.lines().filter(down).count() } else { usize::MAX }
+}
+
 fn config(lab: &Lab, recipe: &Recipe) -> String {
     let sound = !recipe.is(Weakness::NoHealthCheck);
     // An order has a name that the customer gave it, so trying another replica never buys twice.
     let (checks, again) = match sound {
         true => (
             "  option httpchk GET /ready\n  default-server check inter 500ms fastinter 250ms downinter 500ms fall 2 rise 2\n",
-            "  retries 3\n  option redispatch 1\n  retry-on conn-failure empty-response response-timeout 503\n",
+            "  http-request set-timeout server 1s if METH_GET\n  retries 3\n  option redispatch 1\n  retry-on conn-failure empty-response response-timeout 503\n",
         ),
         false => ("", "  retries 0\n"),
     };

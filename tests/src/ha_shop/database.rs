@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::{CONTROL, OPENING, Recipe, Weakness, directory, service};
+use super::{CONTROL, OPENING, Recipe, Weakness, directory, own, service};
 use crate::lab::{Finished, Host, Lab, Running, wait_until};
 
 pub(super) const NODES: [&str; 3] = ["db1", "db2", "db3"];
 /// The database's own filesystem on each node, small enough to be filled.
 pub const DISK: &str = "/var/lib/postgresql";
 const DISK_SIZE: &str = "400m";
+/// Patroni writes here who the node is: `database=primary`.
+pub(super) const LABELS: &str = "/run/postgresql/labels";
 const DATA: &str = "/var/lib/postgresql/data";
 
 pub(super) fn start(lab: &Lab, recipe: &Recipe) -> Vec<Running> {
@@ -106,10 +108,12 @@ postgresql:
     rewind: {{username: postgres}}
   create_replica_methods: [basebackup]
   basebackup: {{checkpoint: fast}}
+  callbacks: {{on_start: '{mark}', on_restart: '{mark}', on_role_change: '{mark}'}}
   parameters: {{unix_socket_directories: /run/postgresql}}
 watchdog: {{mode: 'off'}}
 ",
         etcd = etcd.join(", "),
+        mark = format!("{} mark-role {LABELS}", own()),
         bin = programs(),
     )
 }

@@ -10,6 +10,7 @@
 mod balancer;
 mod database;
 mod monitoring;
+pub mod play;
 mod service;
 mod web;
 
@@ -195,6 +196,13 @@ impl Shop {
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
 
+    /// Waits until nothing of an earlier failure is left: one primary, two replicas that follow it, every server of haproxy up.
+    pub fn wait_whole(&self) {
+        database::wait_for_replicas(&self.lab);
+        let all_up = || balancer::servers_down(&self.lab) == 0 && self.primary().is_some();
+        assert!(wait_until(OPENING, all_up), "the shop does not get whole:\n{}", self.why_not());
+    }
+
     fn wait_open(&mut self) {
         let id = format!("opening-{}", uuid::Uuid::now_v7());
         let order = format!("{{\"id\":\"{id}\",\"product\":1}}");
@@ -226,7 +234,8 @@ impl Shop {
 pub fn agent(host: &str) -> Agent {
     let (_, role, zone) = HOSTS.into_iter().find(|(name, ..)| *name == host).expect("a host of the shop");
     let labels = [("role", role), ("service", "shop")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-    Agent { labels: labels.into(), zone: Some(zone.to_owned()), ..Agent::default() }
+    let labels_from = (role == "database").then_some(database::LABELS);
+    Agent { labels: labels.into(), zone: Some(zone.to_owned()), labels_from, ..Agent::default() }
 }
 
 /// A program that is started again whenever it ends, as a service manager would; its output in /var/log/NAME.log.

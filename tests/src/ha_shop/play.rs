@@ -1,0 +1,54 @@
+//! Experiments of the catalogue, played on a shop through the command line, as a person would.
+
+use std::time::{Duration, Instant};
+
+use squall_experiments::catalogue;
+use squall_experiments::run_event::Verdict;
+
+use super::Shop;
+use crate::fleet::Fleet;
+use crate::lab::programs;
+
+/// How one experiment came out.
+#[derive(Debug)]
+pub struct Played {
+    pub name: String,
+    /// None: the command ended in another way than with a verdict.
+    pub verdict: Option<Verdict>,
+    pub took: Duration,
+    /// What `squall run` said.
+    pub text: String,
+}
+
+/// Waits until the shop is whole, and runs an experiment of a suite.
+pub fn play(shop: &Shop, fleet: &Fleet<'_>, name: &str) -> Played {
+    shop.wait_whole();
+    let file = programs::root().join("experiments/catalogue").join(suite_of(name)).join(format!("{name}.yaml"));
+    let begun = Instant::now();
+    let done = fleet.squall(&["run", file.to_str().expect("a plain path")]);
+    let all =
+        [Verdict::Held, Verdict::Refuted, Verdict::Refused, Verdict::Aborted, Verdict::Dirty, Verdict::Inconclusive];
+    let verdict = all.into_iter().find(|verdict| i32::from(verdict.exit_code()) == done.code);
+    Played { name: name.to_owned(), verdict, took: begun.elapsed(), text: done.stdout + &done.stderr }
+}
+
+/// The suite in which an experiment is. Panics if it is in none.
+pub fn suite_of(name: &str) -> &'static str {
+    let has = |suite: &&catalogue::Suite| suite.experiments.iter().any(|(known, _)| *known == name);
+    catalogue::SUITES.iter().find(has).unwrap_or_else(|| panic!("no suite has an experiment {name}")).name
+}
+
+/// The names in a suite, or the one name that is no suite's.
+pub fn names(suite_or_name: &str) -> Vec<&'static str> {
+    let suite = catalogue::SUITES.iter().find(|suite| suite.name == suite_or_name);
+    let known = |(name, _): &(&'static str, &'static str)| *name;
+    match suite {
+        Some(suite) => suite.experiments.iter().map(known).collect(),
+        None => catalogue::SUITES
+            .iter()
+            .flat_map(|suite| suite.experiments)
+            .map(known)
+            .filter(|name| *name == suite_or_name)
+            .collect(),
+    }
+}
