@@ -13,7 +13,7 @@ SHOP_PACKAGES := postgresql patroni etcd-server etcd-client redis-server prometh
 SHOP_PROGRAMS := psql patroni etcd etcdctl redis-server prometheus prometheus-alertmanager pgbackrest haproxy curl wrk
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: shop shop-down shop-setup help demo test root soak mutants fuzz schemathesis bench fmt lint check deny setup clean guest
+.PHONY: shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis bench fmt lint check deny setup clean guest
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,10 @@ shop: setup shop-setup ## The highly available shop on eleven hosts of a lab, wi
 
 shop-down: ## Closes a shop that runs elsewhere, and sees that nothing of it is left
 	@cargo run --quiet -p squall-tests --bin shop -- down
+
+suites: setup shop-setup ## Every experiment of the suites against a shop of its own (SHOP=weak; ONLY=suites or experiments)
+	@cargo build --quiet --workspace --bins
+	@SHOP='$(SHOP)' cargo run --quiet -p squall-tests --bin shop -- play $(ONLY)
 
 shop-setup:
 	@bash tests/setup.bash "$(MSRV)" "$(SHOP_PACKAGES)" "$(SHOP_PROGRAMS)"

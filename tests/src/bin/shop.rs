@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use squall_experiments::catalogue::SUITES;
 use squall_experiments::run_event::Verdict;
 use squall_tests::fleet::{COORDINATOR_STATE, Fleet};
-use squall_tests::ha_shop::{CONTROL, HOSTS, Recipe, Shop, play};
+use squall_tests::ha_shop::{CONTROL, HOSTS, Recipe, Shop, Weakness, play};
 use squall_tests::lab::{programs, wait_until};
 
 /// What a running shop leaves for `shop down`.
@@ -74,7 +74,7 @@ fn up() -> anyhow::Result<()> {
 /// As the environment asks for it.
 fn recipe() -> anyhow::Result<Recipe> {
     match std::env::var("SHOP").as_deref() {
-        Ok("weak") => Ok(Shop::weak_in_all()),
+        Ok("weak") => Ok(Shop::weak_in(Weakness::ALL)),
         Ok("sound" | "") | Err(_) => Ok(Shop::sound()),
         Ok(other) => anyhow::bail!("SHOP is `sound` or `weak`, not `{other}`"),
     }

@@ -12,8 +12,8 @@ pub(super) fn start(lab: &Lab, recipe: &Recipe) -> Vec<Running> {
     let hosts = web::NODES.join(",");
     let mut arguments = vec!["scale", "--listen", "0.0.0.0:8900", "--prometheus", "http://prometheus.lab:9090"];
     arguments.extend(["--haproxy", "/run/shop/haproxy.sock", "--hosts", &hosts]);
-    if recipe.is(Weakness::BlindScaler) {
-        arguments.extend(["--blind", "--least", "1"]);
+    if recipe.is(Weakness::HastyScaler) {
+        arguments.push("--hasty");
     }
     vec![haproxy, service(host, "scaler", None, &own(), &arguments)]
 }
@@ -35,7 +35,7 @@ fn config(lab: &Lab, recipe: &Recipe) -> String {
     let (checks, again) = match sound {
         true => (
             "  option httpchk GET /ready\n  default-server check inter 500ms fastinter 250ms downinter 500ms fall 2 rise 2\n",
-            "  http-request set-timeout server 1s if METH_GET\n  retries 3\n  option redispatch 1\n  retry-on conn-failure empty-response response-timeout 503\n",
+            "  http-request set-timeout server 600ms if METH_GET\n  retries 3\n  option redispatch 1\n  retry-on conn-failure empty-response response-timeout 503\n",
         ),
         false => ("", "  retries 0\n"),
     };

@@ -52,8 +52,8 @@ pub enum Weakness {
     NoFallback,
     /// Prometheus has no alert rules.
     NoAlerts,
-    /// The autoscaler takes a load that it cannot measure for no load.
-    BlindScaler,
+    /// The autoscaler takes a load that it cannot measure for no load, and takes replicas away at once.
+    HastyScaler,
 }
 
 impl Weakness {
@@ -62,7 +62,7 @@ impl Weakness {
         Weakness::UnsafeFailover,
         Weakness::NoFallback,
         Weakness::NoAlerts,
-        Weakness::BlindScaler,
+        Weakness::HastyScaler,
     ];
 }
 
@@ -136,9 +136,9 @@ impl Shop {
         Recipe { weak: [weakness].into() }
     }
 
-    /// With all flaws at once.
-    pub fn weak_in_all() -> Recipe {
-        Recipe { weak: Weakness::ALL.into() }
+    /// With several.
+    pub fn weak_in(flaws: impl IntoIterator<Item = Weakness>) -> Recipe {
+        Recipe { weak: flaws.into_iter().collect() }
     }
 
     pub fn host(&self, name: &str) -> &Host {

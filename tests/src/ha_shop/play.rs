@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use squall_experiments::catalogue;
 use squall_experiments::run_event::Verdict;
 
-use super::Shop;
+use super::{Shop, Weakness};
 use crate::fleet::Fleet;
 use crate::lab::programs;
 
@@ -52,3 +52,7 @@ pub fn names(suite_or_name: &str) -> Vec<&'static str> {
             .collect(),
     }
 }
+
+/// What each suite is for: an experiment that must hold on the sound shop and be refuted on one with this weakness.
+pub const FINDINGS: [(&str, Weakness); 2] =
+    [("balance-one-cut-off", Weakness::NoHealthCheck), ("degrade-recommendations-hung", Weakness::NoFallback)];

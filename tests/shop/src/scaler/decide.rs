@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 /// The share of a replica that is used when all is as it should be.
 const COMFORTABLE: f64 = 0.6;
-/// The load must have been lower for so long before a replica is taken away.
-const CALM: Duration = Duration::from_secs(10);
+/// What is calm enough.
+pub const CALM: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub least: u16,
     pub most: u16,
+    /// The load must have been lower for so long before a replica is taken away, and before the next.
+    pub calm: Duration,
 }
 
 pub struct Decider {
@@ -38,7 +40,7 @@ impl Decider {
         if needed >= self.replicas {
             self.replicas = needed;
             self.calm_since = None;
-        } else if now.duration_since(*self.calm_since.get_or_insert(now)) >= CALM {
+        } else if now.duration_since(*self.calm_since.get_or_insert(now)) >= self.limits.calm {
             self.replicas -= 1;
             self.calm_since = Some(now);
         }
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     fn decider() -> Decider {
-        Decider::new(Limits { least: 3, most: 9 })
+        Decider::new(Limits { least: 3, most: 9, calm: CALM })
     }
 
     #[test]

@@ -19,7 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use decide::{Decider, Limits};
+use decide::{CALM, Decider, Limits};
 use haproxy::Haproxy;
 
 /// Between two decisions.
@@ -48,9 +48,9 @@ pub struct Options {
     least: u16,
     #[arg(long, default_value_t = 9)]
     most: u16,
-    /// A weak scaler: what it cannot measure is no load
+    /// A weak scaler: what it cannot measure is no load, and less load takes replicas away at once
     #[arg(long)]
-    blind: bool,
+    hasty: bool,
 }
 
 #[derive(Default)]
@@ -90,7 +90,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 impl Scaler {
     async fn scale(&self) -> std::convert::Infallible {
-        let mut decider = Decider::new(Limits { least: self.options.least, most: self.options.most });
+        let calm = if self.options.hasty { Duration::ZERO } else { CALM };
+        let mut decider = Decider::new(Limits { least: self.options.least, most: self.options.most, calm });
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -101,7 +102,7 @@ impl Scaler {
                 Ok(load) => Some(load),
                 Err(error) => {
                     tracing::warn!("the load is not known: {error:#}");
-                    self.options.blind.then_some(0.0)
+                    self.options.hasty.then_some(0.0)
                 }
             };
             if let Some(load) = load {
