@@ -25,6 +25,11 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// Whether this process runs as root, whatever capabilities it has.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 /// The runtime of a role.
 ///
 /// # Errors

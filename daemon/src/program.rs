@@ -15,9 +15,6 @@ pub enum Program<'a> {
     Own {
         path: &'a Path,
     },
-    /// The xtables front ends, for the NFQUEUE target that nft's own grammar lacks on some kernels.
-    Iptables,
-    Ip6tables,
     /// systemd's manager, for services that a node's policy names.
     Systemctl,
     /// A probe's program or a service's: `path` is absolute and comes from the coordinator's own configuration or from the node's
@@ -37,8 +34,6 @@ impl Program<'_> {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
             Program::Systemctl => "systemctl",
-            Program::Iptables => "iptables",
-            Program::Ip6tables => "ip6tables",
         };
         let found = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file());
         found.ok_or_else(|| {

@@ -8,8 +8,8 @@ use serde::Serialize;
 use squall_experiments::inventory::{Ability, Can, Facts};
 
 use super::facts;
-use super::kernel::capability::Capability;
 use super::kernel::memory;
+use super::sandbox;
 
 #[derive(clap::Args)]
 #[command(
@@ -34,7 +34,17 @@ struct Diagnosis {
     user: u32,
     /// Capabilities that Squall uses and this process lacks, with what that means.
     missing_privileges: Vec<Missing>,
+    /// What an agent's processes are confined with here.
+    sandbox: Vec<Layer>,
     notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    layer: &'static str,
+    active: bool,
+    /// Of an active one what it is, of another what it would take.
+    detail: String,
 }
 
 #[derive(Serialize)]
@@ -54,17 +64,17 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
 }
 
 fn diagnose() -> Diagnosis {
-    let wanted = [
-        (Capability::NetAdmin, "no network faults"),
-        (Capability::Kill, "only processes of the agent's own user can be signalled"),
-        (Capability::SysPtrace, "only processes of the agent's own user can be paused"),
-        (Capability::DacOverride, "space can be held only where the agent's user may write"),
-    ];
-    let missing = wanted.into_iter().filter(|(capability, _)| !capability.is_held());
+    let at_start = (sandbox::AT_START, "what the network can do cannot be tried, so no network faults");
+    let wanted = sandbox::KEPT.into_iter().chain([at_start]);
+    let missing = wanted.filter(|(capability, _)| !capability.is_permitted());
     let facts = facts::gather(&[]);
     Diagnosis {
         user: super::kernel::child::effective_user(),
         missing_privileges: missing.map(|(of, means)| Missing { capability: of.name(), means }).collect(),
+        sandbox: sandbox::layers()
+            .into_iter()
+            .map(|(layer, found)| Layer { layer, active: found.is_ok(), detail: found.unwrap_or_else(str::to_owned) })
+            .collect(),
         notes: notes(&facts),
         facts,
     }
@@ -134,6 +144,11 @@ fn text(diagnosis: &Diagnosis) -> String {
         }
     }
     let _ = writeln!(out);
+    for Layer { layer, active, detail } in &diagnosis.sandbox {
+        let answer = if *active { "yes" } else { "no" };
+        let _ = writeln!(out, "  {answer:<4}{layer:<17}{detail}");
+    }
+    let _ = writeln!(out);
     for missing in &diagnosis.missing_privileges {
         let _ = writeln!(out, "  {} is missing: {}", missing.capability, missing.means);
     }
@@ -169,7 +184,9 @@ mod tests {
         facts.abilities.insert(Ability::Netem, no);
         facts.abilities.insert(Ability::HoldSpace, Can::Yes);
         let missing = vec![Missing { capability: "CAP_KILL", means: "little" }];
-        let text = text(&Diagnosis { facts, user: 1000, missing_privileges: missing, notes: vec!["A note.".into()] });
+        let sandbox = vec![Layer { layer: "landlock", active: false, detail: "Linux 5.13".into() }];
+        let notes = vec!["A note.".into()];
+        let text = text(&Diagnosis { facts, user: 1000, missing_privileges: missing, sandbox, notes });
         for part in [
             "on Linux 6.1",
             "running as user 1000",
@@ -177,6 +194,7 @@ mod tests {
             "why:  the kernel has no netem\n      hint: load sch_netem",
             "  yes hold-space       disk-fill",
             "why:  it was not tried",
+            "  no  landlock         Linux 5.13",
             "CAP_KILL is missing: little",
             "A note.",
         ] {

@@ -4,6 +4,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::effects;
 use super::effects::tether::{FromHolder, Tether};
+use super::sandbox;
 
 /// Runs before anything else of squalld is set up: a holder must start within milliseconds and stay small.
 pub fn run() -> anyhow::Result<()> {
@@ -11,6 +12,7 @@ pub fn run() -> anyhow::Result<()> {
     let (input, output) = unsafe { (OwnedFd::from_raw_fd(0), OwnedFd::from_raw_fd(1)) };
     let mut tether = Tether::new(input, output)?;
     let Some(hold) = tether.ready()? else { return Ok(()) };
+    sandbox::enter_holder(&hold);
     match effects::hold(hold, &mut tether) {
         Ok(outcome) => tether.say(&FromHolder::Released { outcome }),
         Err(error) => tether.say(&FromHolder::Failed { why: format!("{error:#}") }),

@@ -29,6 +29,7 @@ pub mod policy;
 pub mod processes;
 pub mod recovery;
 pub mod role;
+pub mod sandbox;
 pub mod spared;
 pub mod spawn;
 pub mod undo;
@@ -115,6 +116,17 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
     }
     // After recovery: whatever is wrong with a policy or a certificate, what an agent before this one left is undone.
     let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
+    if !config.ephemeral {
+        // On a thread that is not in the sandbox and ends at once; the answers are kept.
+        let _ = thread::Builder::new().name("squall-abilities".to_owned()).spawn(facts::network::abilities);
+        match policy.services.is_empty() {
+            true => sandbox::enter_agent(),
+            // What starts a service hands its own rights on to it: a service in our sandbox would not be itself.
+            false => tracing::warn!(
+                "the policy names services, which inherit what starts them: this agent is not in its sandbox"
+            ),
+        }
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Some(enrolment) = &config.enrolment {
         runtime.block_on(enrolment::enrol(&config.identity, &config.coordinator, enrolment))?;

@@ -12,7 +12,7 @@ use super::brought::Files;
 use super::identity::Authority;
 use super::{Config, DEFAULT_LISTEN, identity, start};
 use crate::clock::Wall;
-use crate::process_life::{StopSignals, log_to_stderr, raise_descriptor_limit, runtime};
+use crate::process_life::{StopSignals, is_root, log_to_stderr, raise_descriptor_limit, runtime};
 
 /// Where a coordinator keeps its things, unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/squall/coordinator";
@@ -80,6 +80,11 @@ pub struct EnrollArgs {
 pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
     log_to_stderr("info");
     raise_descriptor_limit();
+    if is_root() {
+        tracing::warn!(
+            "this coordinator runs as root and needs no privilege: give it a user of its own (squalld-coordinator.service)"
+        );
+    }
     let CoordinatorArgs {
         data_dir,
         listen,

@@ -15,4 +15,5 @@ mod roles;
 mod runs;
 mod schedules;
 mod unix_socket;
+mod unprivileged;
 mod world;

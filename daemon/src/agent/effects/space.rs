@@ -29,6 +29,7 @@ use squall_experiments::units::Size;
 use super::amounts::roughly;
 use super::tether::{Outcome, Tether, Wake};
 use super::{Context, Hold, Prepared, Presence, Refusal, Trace};
+use crate::agent::kernel::capability::{Capability, with};
 use crate::agent::kernel::procfs;
 use file::Held;
 use place::Now;
@@ -95,7 +96,7 @@ fn usable_directory(said: &str) -> Result<PathBuf, Refusal> {
         Ok(stat) if stat.flags().contains(FsFlags::ST_RDONLY) => refuse("its filesystem is mounted read-only".into()),
         Ok(stat) if stat.blocks() == 0 => refuse("its filesystem has no blocks to fill (proc, sysfs, ramfs)".into()),
         Ok(_) if !may_write(&directory) => {
-            refuse("no permission to write there (the agent must run as root or be granted this directory)".into())
+            refuse("no permission to write there (the agent must be given CAP_DAC_OVERRIDE or this directory)".into())
         }
         Ok(_) => Ok(directory),
         Err(error) => refuse(error.to_string()),
@@ -104,8 +105,11 @@ fn usable_directory(said: &str) -> Result<PathBuf, Refusal> {
 
 fn may_write(directory: &Path) -> bool {
     let Ok(path) = CString::new(directory.as_os_str().as_bytes()) else { return false };
-    // SAFETY: a C string that lives through the call. AT_EACCESS: judged by the effective user.
-    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+    // The holder will have it in effect.
+    with(Capability::DacOverride, || {
+        // SAFETY: a C string that lives through the call. AT_EACCESS: judged by the effective user.
+        unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+    })
 }
 
 /// How many bytes `amount` means here and now. A share or a rest is bounded by the reserve; a number of bytes is taken at its word.
@@ -207,7 +211,7 @@ pub fn remove(path: &Path, place: Option<&Place>) -> anyhow::Result<()> {
     };
     match file::whose(&path)? {
         file::Whose::Nobodys => Ok(()),
-        file::Whose::Ours => match std::fs::remove_file(&path) {
+        file::Whose::Ours => match with(Capability::DacOverride, || std::fs::remove_file(&path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", path.display()))
             }

@@ -2,6 +2,7 @@
 //! nothing of the host is touched.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use squall_experiments::effect::{Connections, Cut, Flow};
@@ -10,6 +11,7 @@ use squall_experiments::inventory::{Ability, Can, Interface};
 use crate::agent::effects::Refusal;
 use crate::agent::effects::flow_rules::{Action, LATE, Rules};
 use crate::agent::effects::packet_delay;
+use crate::agent::kernel::capability::Capability;
 use crate::agent::kernel::netlink::Refused;
 use crate::agent::kernel::nft::{self, Queue, QueueKind};
 use crate::agent::kernel::{links, namespace};
@@ -54,6 +56,9 @@ pub fn interfaces() -> Result<Vec<Interface>, Refused> {
 static QUEUE_KIND: OnceLock<Option<QueueKind>> = OnceLock::new();
 
 fn try_all() -> Vec<(Ability, Can)> {
+    if !Capability::NetAdmin.is_permitted() {
+        return nothing(&no("CAP_NET_ADMIN is missing".into(), "grant the agent the capability"));
+    }
     let tried = namespace::in_new_network(|| {
         vec![
             (Ability::PacketFilter, packet_filter()),
@@ -63,14 +68,17 @@ fn try_all() -> Vec<(Ability, Can)> {
         ]
     });
     tried.unwrap_or_else(|error| {
-        let no = no(
+        nothing(&no(
             format!("no network namespace can be made to try it in: {error}"),
-            "the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN",
-        );
-        [Ability::PacketFilter, Ability::ConnectionState, Ability::PacketQueue, Ability::Netem]
-            .map(|ability| (ability, no.clone()))
-            .to_vec()
+            "the agent needs CAP_SYS_ADMIN at its start",
+        ))
     })
+}
+
+fn nothing(why: &Can) -> Vec<(Ability, Can)> {
+    [Ability::PacketFilter, Ability::ConnectionState, Ability::PacketQueue, Ability::Netem]
+        .map(|ability| (ability, why.clone()))
+        .to_vec()
 }
 
 fn no(why: String, hint: &str) -> Can {
@@ -81,7 +89,10 @@ fn no(why: String, hint: &str) -> Can {
 fn commit(action: Action) -> Result<(), Refused> {
     let flow = Flow::default();
     let life = Duration::from_secs(1);
-    let rules = Rules { table: "squall-try", flow: &flow, spared: &[], action, output_priority: LATE, life };
+    // A name each: while another thread forks, the child has this socket too, and the table outlives its closing by a moment.
+    static TRIALS: AtomicU32 = AtomicU32::new(0);
+    let table = format!("squall-try-{}", TRIALS.fetch_add(1, Ordering::Relaxed));
+    let rules = Rules { table: &table, flow: &flow, spared: &[], action, output_priority: LATE, life };
     rules.batch().commit(&mut nft::open()?)
 }
 
@@ -110,6 +121,9 @@ fn connection_state() -> Can {
 }
 
 fn packet_queue() -> Can {
+    if !Capability::NetRaw.is_permitted() {
+        return no("copies of packets cannot be sent: CAP_NET_RAW is missing".into(), "grant the agent the capability");
+    }
     let mut last = None;
     for kind in QueueKind::ALL {
         let queue = Queue { kind, number: 1, bypass: true };

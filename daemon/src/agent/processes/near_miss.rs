@@ -2,6 +2,7 @@
 
 use super::Found;
 use super::conditions::{self, Condition};
+use crate::agent::kernel::capability::Capability;
 use crate::agent::kernel::procfs::{self, Stat};
 
 pub(super) fn explain(conditions: &[Condition], found: &Found) -> String {
@@ -64,7 +65,12 @@ fn nearest(condition: &Condition, others: &[Stat]) -> Option<String> {
         Condition::Port { port, sockets } if sockets.is_empty() => {
             Some(format!("nothing listens on TCP port {port} or is bound to UDP port {port} in this network namespace"))
         }
-        Condition::Port { port, .. } => Some(format!("port {port} is open, but no process that can be seen holds it")),
+        Condition::Port { port, .. } => {
+            // Without them /proc/PID/fd of other users is closed.
+            let lacks = [Capability::SysPtrace, Capability::DacReadSearch].into_iter().find(|of| !of.is_held());
+            let hint = lacks.map(|of| format!(" (the agent lacks {})", of.name())).unwrap_or_default();
+            Some(format!("port {port} is open, but no process that can be seen holds it{hint}"))
+        }
         Condition::User { said, .. } => Some(format!("the user `{said}` exists and runs nothing")),
         Condition::Cgroup(path) => {
             let last = path.rsplit('/').next()?;
