@@ -12,16 +12,12 @@ const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program<'a> {
     /// squalld itself in another role (holder, guard): `path` is `/proc/self/exe`, or the binary that a test built.
-    Own {
-        path: &'a Path,
-    },
+    Own { path: &'a Path },
     /// systemd's manager, for services that a node's policy names.
     Systemctl,
     /// A probe's program or a service's: `path` is absolute and comes from the coordinator's own configuration or from the node's
     /// policy, never from an experiment.
-    Configured {
-        path: &'a Path,
-    },
+    Configured { path: &'a Path },
 }
 
 impl Program<'_> {
