@@ -46,7 +46,7 @@ pub enum Output {
 
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Check experiment and schedule files: every mistake with its place and a hint
+    /// Check experiment, schedule and game day files: every mistake with its place and a hint
     Validate(verbs::validate::Validate),
     /// Show what a run would do to which host; nothing is done
     Plan(verbs::plan::Plan),
@@ -76,6 +76,8 @@ pub enum Verb {
     Catalogue(verbs::catalogue::Catalogue),
     /// Check or print audit logs, from their files
     Audit(verbs::audit::Audit),
+    /// A day of experiments with people: start, watch, approve, note, halt
+    Gameday(verbs::gameday::Gameday),
     /// What starts by itself, and when
     Schedule(verbs::schedule::Schedule),
     /// Print the JSON Schema of experiment files, or of another kind

@@ -55,6 +55,8 @@ fn each_verb_says_what_is_wrong_with_its_input() {
         (&["catalogue", "a", "b"], 2, "unexpected argument 'b'"),
         (&["schedule", "add", "/nosuch"], 2, "cannot read"),
         (&["schedule", "pause", ""], 2, "name is empty"),
+        (&["gameday", "start", "/nosuch"], 2, "cannot read"),
+        (&["gameday", "approve", ""], 2, "name is empty"),
         (&["schema", "extra"], 2, "invalid value 'extra'"),
         (&["completions", "cmd.exe"], 2, "possible values"),
         (&["completions"], 2, "<SHELL>"),

@@ -23,12 +23,25 @@
 //! | `POST /v1/schedules/{schedule}/pause`, `.../resume` | | [`ScheduleInfo`] |
 //! | `POST /v1/schedules/{schedule}/run` | | [`Firing`] |
 //! | `GET /v1/schedules/{schedule}/next?count=N`, `.../firings` | | `Vec<Slot>` · `Vec<Firing>`, newest first |
+//! | `GET /v1/game-days`, `POST /v1/game-days` | [`StartDay`] | `Vec<DaySummary>`, newest first · 201 [`DayCreated`] |
+//! | `POST /v1/game-days/plan` | [`StartDay`] | [`DayPlanned`] |
+//! | `GET /v1/game-days/{day}` | | [`DayStatus`]: all that a cockpit shows |
+//! | `GET /v1/game-days/{day}/events?from=SEQ`, `.../stream` | | `Vec<DayEvent>` · the same as server-sent events |
+//! | `POST /v1/game-days/{day}/approve` | [`Answer`] | [`DayStatus`] · 422 if nothing waits |
+//! | `POST /v1/game-days/{day}/notes` | [`AddNote`] | [`DayStatus`] |
+//! | `POST /v1/game-days/{day}/halt` | | [`DayStatus`] |
 //! | `GET /v1/calendar?days=N` | | [`Calendar`] |
 //! | `GET /v1/openapi.json` | | the OpenAPI document |
 //!
 //! [`AddSchedule`]: crate::schedule::firing::AddSchedule
 //! [`ScheduleInfo`]: crate::schedule::firing::ScheduleInfo
 //! [`Firing`]: crate::schedule::firing::Firing
+//! [`StartDay`]: crate::game_day::status::StartDay
+//! [`DayCreated`]: crate::game_day::status::DayCreated
+//! [`DayPlanned`]: crate::game_day::status::DayPlanned
+//! [`DayStatus`]: crate::game_day::status::DayStatus
+//! [`Answer`]: crate::game_day::status::Answer
+//! [`AddNote`]: crate::game_day::status::AddNote
 //! [`Calendar`]: crate::schedule::firing::Calendar
 //!
 //! `{run}` is a run's id, an unambiguous beginning or end of it, or `last`. Every call carries `Authorization: Bearer TOKEN`; any error is a [`Problem`].
@@ -134,8 +147,12 @@ pub struct RunSummary {
 
 /// Runs that were told to halt (they end with their own verdicts).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Halted {
     pub runs: Vec<String>,
+    /// Game days that were told to end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub game_days: Vec<String>,
 }
 
 /// The safety lever: while it is engaged no run is admitted. Everyone may engage it, operators release it.

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod daemon;
 pub mod faults;
 pub mod forget;
+pub mod gameday;
 pub mod halt;
 pub mod lever;
 pub mod man;
@@ -47,6 +48,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Faults(verb) => verb.run(global),
         Verb::Catalogue(verb) => verb.run(global),
         Verb::Audit(verb) => verb.run(global),
+        Verb::Gameday(verb) => wait(verb.run(global)),
         Verb::Schedule(verb) => wait(verb.run(global)),
         Verb::Schema(verb) => verb.run(),
         Verb::Doctor(verb) => verb.exec("doctor"),

@@ -131,7 +131,10 @@ fn whole(file: &Path) -> Result<serde_json::Value, Failure> {
     if let Some(named) = schedule.run.file.take() {
         // From where the schedule is, wherever the caller is.
         let path = file.parent().unwrap_or(Path::new("")).join(named);
-        schedule.run = What { experiment: Some(Box::new(experiment_file::parsed(&path)?)), ..What::default() };
+        schedule.run = match parse::kind(&experiment_file::text(&path)?).as_str() {
+            "GameDay" => What { game_day: Some(Box::new(super::gameday::whole(&path)?)), ..What::default() },
+            _ => What { experiment: Some(Box::new(experiment_file::parsed(&path)?)), ..What::default() },
+        };
     }
     serde_json::to_value(&schedule)
         .map_err(|error| Failure::usage(format!("{} cannot be sent: {error}", file.display()), ""))
@@ -180,6 +183,7 @@ fn list(infos: &[ScheduleInfo], output: Output) {
         let what = match &info.schedule.run {
             What { catalogue: Some(name), .. } => name.clone(),
             What { experiment: Some(experiment), .. } => experiment.metadata.name.clone(),
+            What { game_day: Some(day), .. } => day.metadata.name.clone(),
             What { file, .. } => file.clone().unwrap_or_default(),
         };
         [

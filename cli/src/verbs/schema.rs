@@ -16,12 +16,14 @@ pub struct Schema {
 enum Kind {
     Experiment,
     Schedule,
+    GameDay,
 }
 
 impl Schema {
     pub fn run(self) -> Result<Exit, Failure> {
         match self.kind {
             Kind::Experiment => paint::json(&schema::experiment()),
+            Kind::GameDay => paint::json(schema::game_day()),
             Kind::Schedule => paint::json(schema::schedule()),
         }
         Ok(Exit::Held)

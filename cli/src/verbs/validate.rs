@@ -12,7 +12,7 @@ use crate::{experiment_file, paint};
 
 #[derive(clap::Args)]
 pub struct Validate {
-    /// Experiment or schedule files, YAML or JSON (- is the standard input)
+    /// Experiment, schedule or game day files, YAML or JSON (- is the standard input)
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -72,6 +72,11 @@ fn read(file: &str, text: &str) -> Result<(String, String), Mistakes> {
             let schedule = parse::schedule(file, text)?;
             let what = format!("{} on the clocks of {}", schedule.cron, schedule.time_zone);
             (schedule.metadata.name, what)
+        }
+        "GameDay" => {
+            let day = parse::game_day(file, text)?;
+            let steps = day.steps().len();
+            (day.metadata.name, count(steps, "step"))
         }
         _ => {
             let experiment = parse::parse(file, text)?;

@@ -11,6 +11,7 @@ mod client_verifier;
 pub mod credentials;
 mod deeds;
 pub mod enrolment;
+mod game_days;
 mod hub;
 pub mod identity;
 mod lever;
@@ -46,6 +47,7 @@ use access::TokenHash;
 use brought::Brought;
 use credentials::Credentials;
 use enrolment::Revocations;
+use game_days::GameDays;
 use hub::Hub;
 use identity::{Authority, NodeIdentity};
 use lever::SafetyLever;
@@ -118,6 +120,7 @@ struct Coordinator {
     revocations: Arc<Revocations>,
     certificate_life: Duration,
     scheduler: Scheduler,
+    game_days: GameDays,
 }
 
 impl Coordinator {
@@ -203,9 +206,11 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         revocations,
         certificate_life: config.certificate_life,
         scheduler: Scheduler::new(config.wall.clone()),
+        game_days: GameDays::default(),
     });
     let mut watches = vec![listening_late, watching, tokio::spawn(deeds::watch(coordinator.clone()))];
     watches.extend(replacing);
+    coordinator.game_days.resume(&coordinator)?;
     coordinator.store.lose_claims(epoch)?;
     tokio::spawn(scheduler::drive(Arc::downgrade(&coordinator)));
     let stop = CancellationToken::new();
@@ -256,7 +261,12 @@ impl Running {
     /// Halts every run, waits until all is reverted (two leases at most) and stops serving. Runs that it leaves dirty.
     pub async fn stop(self, by: &str) -> Vec<String> {
         self.coordinator.scheduler.stop();
+        self.coordinator.game_days.stopping(by);
         self.coordinator.runs.stop(by, self.coordinator.hub.lease * 2).await;
+        self.coordinator.game_days.stop(Duration::from_secs(2)).await;
+        if let Err(error) = self.coordinator.store.flush().await {
+            tracing::error!(%error, "the last events of a game day could not be stored");
+        }
         let dirty = self.coordinator.runs.dirty();
         self.coordinator.hub.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         deeds::record(&self.coordinator);
@@ -274,6 +284,7 @@ impl Running {
     /// As a SIGKILL would end it: nothing is halted, nothing is said. For tests of what comes after.
     pub fn kill(self) {
         self.coordinator.scheduler.stop();
+        self.coordinator.game_days.kill();
         self.coordinator.runs.kill();
         self.serving.abort();
         if let Some(local) = self.serving_local {

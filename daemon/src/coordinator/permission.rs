@@ -14,7 +14,7 @@ pub enum Role {
     Runner,
     /// Writes experiments: plans them, but does not run them.
     Author,
-    /// Looks at plans that others want to run.
+    /// Looks at plans that others want to run, and lets game days go on.
     Approver,
     /// Runs, forgets and revokes nodes, clears dirty runs, releases the safety lever.
     Operator,
@@ -64,6 +64,8 @@ enum Act {
     Stop,
     Plan,
     Run,
+    /// Let a game day that waits go on.
+    Approve,
     Operate,
 }
 
@@ -75,6 +77,12 @@ fn act(method: &Method, route: &str) -> Option<Act> {
             Act::Look
         }
         ("GET" | "HEAD", "/v1/runs/{run}/report" | "/v1/runs/{run}/report.html") => Act::Look,
+        ("GET" | "HEAD", "/v1/game-days" | "/v1/game-days/{day}") => Act::Look,
+        ("GET" | "HEAD", "/v1/game-days/{day}/events" | "/v1/game-days/{day}/stream") => Act::Look,
+        ("POST", "/v1/game-days/{day}/halt") => Act::Stop,
+        ("POST", "/v1/game-days/plan" | "/v1/game-days/{day}/notes") => Act::Plan,
+        ("POST", "/v1/game-days") => Act::Run,
+        ("POST", "/v1/game-days/{day}/approve") => Act::Approve,
         ("GET" | "HEAD", "/v1/schedules" | "/v1/schedules/{schedule}" | "/v1/calendar") => Act::Look,
         ("GET" | "HEAD", "/v1/schedules/{schedule}/next" | "/v1/schedules/{schedule}/firings") => Act::Look,
         ("POST", "/v1/schedules/{schedule}/pause") => Act::Stop,
@@ -101,6 +109,7 @@ pub fn may(role: Role, method: &Method, route: &str) -> bool {
         Some(Act::Look | Act::Stop) => true,
         Some(Act::Plan) => role != Role::Viewer,
         Some(Act::Run) => matches!(role, Role::Runner | Role::Operator | Role::Admin | Role::Ci),
+        Some(Act::Approve) => matches!(role, Role::Approver | Role::Operator | Role::Admin),
         Some(Act::Operate) => matches!(role, Role::Operator | Role::Admin),
     }
 }
@@ -110,7 +119,7 @@ mod tests {
     use super::*;
 
     /// Who may, written out by hand: v r a p o d c are viewer, runner, author, approver, operator, admin, ci.
-    const EXPECTED: [(&str, &str, &str); 29] = [
+    const EXPECTED: [(&str, &str, &str); 38] = [
         ("get", "/v1/health", "vrapodc"),
         ("get", "/v1/nodes", "vrapodc"),
         ("delete", "/v1/nodes/{node}", "od"),
@@ -129,6 +138,15 @@ mod tests {
         ("get", "/v1/lever", "vrapodc"),
         ("post", "/v1/lever/engage", "vrapodc"),
         ("post", "/v1/lever/release", "od"),
+        ("get", "/v1/game-days", "vrapodc"),
+        ("post", "/v1/game-days", "rodc"),
+        ("post", "/v1/game-days/plan", "rapodc"),
+        ("get", "/v1/game-days/{day}", "vrapodc"),
+        ("get", "/v1/game-days/{day}/events", "vrapodc"),
+        ("get", "/v1/game-days/{day}/stream", "vrapodc"),
+        ("post", "/v1/game-days/{day}/approve", "pod"),
+        ("post", "/v1/game-days/{day}/notes", "rapodc"),
+        ("post", "/v1/game-days/{day}/halt", "vrapodc"),
         ("get", "/v1/schedules", "vrapodc"),
         ("post", "/v1/schedules", "rodc"),
         ("get", "/v1/schedules/{schedule}", "vrapodc"),

@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::http::Method;
-use squall_experiments::experiment::Experiment;
-use squall_experiments::schedule::What;
 use squall_experiments::schedule::due::Decision;
 use squall_experiments::schedule::firing::{Firing, Outcome};
-use squall_experiments::{catalogue, parse};
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
 use super::Coordinator;
-use super::api::submit;
+use super::api::{game_days, submit};
 use super::permission::{self, Role};
 use super::store::{Kept, Owner};
 use crate::clock::Wall;
@@ -153,23 +150,14 @@ async fn fire(coordinator: &Arc<Coordinator>, kept: &Kept, mut firing: Firing) -
 
 async fn start(coordinator: &Arc<Coordinator>, kept: &Kept) -> Result<String, String> {
     may_run(coordinator, &kept.owner)?;
-    let experiment = experiment(&kept.schedule.run)?;
     let by = format!("{} by schedule {}", kept.owner.name(), kept.schedule.metadata.name);
-    submit::start(coordinator, &experiment, None, by).await.map_err(|error| error.reasons().join("; "))
-}
-
-fn experiment(what: &What) -> Result<Experiment, String> {
-    match what {
-        What { experiment: Some(experiment), .. } => Ok(experiment.as_ref().clone()),
-        What { catalogue: Some(name), .. } => from_catalogue(name),
-        _ => Err("nothing to run".to_owned()),
-    }
-}
-
-/// An experiment that ships with Squall.
-pub fn from_catalogue(name: &str) -> Result<Experiment, String> {
-    let text = catalogue::find(name).ok_or_else(|| format!("there is no experiment `{name}` in the catalogue"))?;
-    parse::parse(name, text).map_err(|mistakes| mistakes.to_string())
+    let what = &kept.schedule.run;
+    let started = match (&what.game_day, what.experiment()) {
+        (Some(day), _) => game_days::begin(coordinator, day.as_ref().clone(), by).await,
+        (None, Some(experiment)) => submit::start(coordinator, &experiment, None, by).await,
+        (None, None) => return Err("what it runs is not in the catalogue (any more)".to_owned()),
+    };
+    started.map_err(|error| error.reasons().join("; "))
 }
 
 /// What the owner's role says today.
@@ -193,5 +181,5 @@ fn may_run(coordinator: &Coordinator, owner: &Owner) -> Result<(), String> {
 fn is_busy(coordinator: &Coordinator, kept: &Kept) -> anyhow::Result<bool> {
     let firings = coordinator.store.firings(Some(&kept.schedule.metadata.name), 0, 20)?;
     let run = firings.into_iter().find_map(|firing| firing.run);
-    Ok(run.is_some_and(|run| coordinator.runs.log(&run).is_some()))
+    Ok(run.is_some_and(|run| coordinator.runs.log(&run).is_some() || coordinator.game_days.log(&run).is_some()))
 }

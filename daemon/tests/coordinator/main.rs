@@ -8,6 +8,7 @@ mod authentication;
 mod brought;
 mod enrolment;
 mod high_availability;
+mod game_days;
 mod injection;
 mod probes;
 mod restart;

@@ -172,6 +172,12 @@ pub enum What {
         schedule: String,
         change: String,
     },
+    /// A game day was started, approved, rejected or halted.
+    GameDay {
+        id: String,
+        name: String,
+        change: String,
+    },
     /// On the agent: a frame that was no order for it, or not any more. `unrecorded`: so many more since the last such record.
     OrderRefused {
         epoch: u64,

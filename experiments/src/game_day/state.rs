@@ -537,6 +537,11 @@ impl DayState {
         self.runs_something() || self.gate == Gate::Asked
     }
 
+    /// It ends early and waits for what it halted.
+    pub fn is_ending(&self) -> bool {
+        self.verdict.is_none() && (self.aborted.is_some() || self.runs_something())
+    }
+
     /// Runs that are under way, for whoever must hear of their ends.
     pub fn runs(&self) -> Vec<String> {
         self.under_way().filter_map(|(_, run)| run.cloned()).chain(self.measuring.clone()).collect()

@@ -58,6 +58,13 @@ impl What {
 }
 
 impl GameDay {
+    /// Whether some experiment is still only named by its file.
+    pub fn names_files(&self) -> bool {
+        let items =
+            self.agenda.iter().flat_map(|item| item.lanes.iter().flatten().flat_map(|lane| &lane.agenda).chain([item]));
+        items.filter_map(|item| item.run.as_ref()).any(|run| run.file.is_some())
+    }
+
     /// The agenda in its order, lanes after each other.
     pub fn steps(&self) -> Vec<DayStep> {
         let mut steps = Vec::new();

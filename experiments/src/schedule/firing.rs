@@ -41,7 +41,7 @@ pub struct Firing {
     /// When it was decided, in milliseconds since 1970.
     pub decided_ms: i64,
     pub outcome: Outcome,
-    /// The run, once there is one.
+    /// The run or game day, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// Why, for people.

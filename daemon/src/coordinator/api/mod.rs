@@ -1,6 +1,7 @@
 //! The HTTP API of [`squall_experiments::api`]: routes, their document, and the middleware around all of them.
 
 pub mod auth;
+pub mod game_days;
 mod lever;
 mod openapi;
 pub mod problem;
@@ -44,6 +45,14 @@ fn routes() -> (Router<Arc<Coordinator>>, utoipa::openapi::OpenApi) {
         .routes(routes!(lever::status))
         .routes(routes!(lever::engage))
         .routes(routes!(lever::release))
+        .routes(routes!(game_days::list, game_days::start))
+        .routes(routes!(game_days::plan))
+        .routes(routes!(game_days::show))
+        .routes(routes!(game_days::events))
+        .routes(routes!(game_days::follow))
+        .routes(routes!(game_days::approve))
+        .routes(routes!(game_days::note))
+        .routes(routes!(game_days::halt))
         .routes(routes!(schedules::list, schedules::add))
         .routes(routes!(schedules::show, schedules::remove))
         .routes(routes!(schedules::pause))

@@ -6,6 +6,8 @@ use axum::Json;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use squall_experiments::api::{Created, Halted, Health, Lever, NodeNow, Planned, Problem, Rerun, RunSummary, Submit};
+use squall_experiments::game_day::event::DayEvent;
+use squall_experiments::game_day::status::{AddNote, Answer, DayCreated, DayPlanned, DayStatus, StartDay};
 use squall_experiments::inventory::Node;
 use squall_experiments::report::Report;
 use squall_experiments::run_event::RunEvent;
@@ -27,7 +29,14 @@ fn complete(paths: &OpenApi) -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
+    generator.subschema_for::<AddNote>();
     generator.subschema_for::<AddSchedule>();
+    generator.subschema_for::<Answer>();
+    generator.subschema_for::<DayCreated>();
+    generator.subschema_for::<DayEvent>();
+    generator.subschema_for::<DayPlanned>();
+    generator.subschema_for::<DayStatus>();
+    generator.subschema_for::<StartDay>();
     generator.subschema_for::<Calendar>();
     generator.subschema_for::<Created>();
     generator.subschema_for::<ScheduleInfo>();
@@ -46,6 +55,8 @@ fn complete(paths: &OpenApi) -> Value {
     let mut schemas = Value::Object(generator.take_definitions(true));
     let array_of = |name: &str| json!({"type": "array", "items": {"$ref": format!("#/components/schemas/{name}")}});
     schemas["Nodes"] = array_of("NodeNow");
+    schemas["DayEvents"] = array_of("DayEvent");
+    schemas["DaySummaries"] = array_of("DaySummary");
     schemas["Firings"] = array_of("Firing");
     schemas["ScheduleInfos"] = array_of("ScheduleInfo");
     schemas["Slots"] = array_of("Slot");

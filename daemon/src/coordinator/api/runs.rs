@@ -102,17 +102,20 @@ pub async fn halt(
 ) -> Result<Json<Halted>, ApiError> {
     let run = find(&coordinator, &run)?;
     let halted = coordinator.runs.halt(&run, &caller.by(&headers));
-    Ok(Json(Halted { runs: if halted { vec![run] } else { Vec::new() } }))
+    Ok(Json(Halted { runs: if halted { vec![run] } else { Vec::new() }, game_days: Vec::new() }))
 }
 
-/// Halts every run and tells every agent to revert everything.
+/// Halts every run, ends every game day, and tells every agent to revert everything.
 #[utoipa::path(post, path = "/v1/halt", responses((status = 200, body = ref("#/components/schemas/Halted"))))]
 pub async fn halt_all(
     State(coordinator): State<Arc<Coordinator>>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Json<Halted> {
-    Json(Halted { runs: coordinator.runs.halt_all(&caller.by(&headers)) })
+    let by = caller.by(&headers);
+    // Days first, so that none of them begins something new meanwhile.
+    let game_days = coordinator.game_days.halt_all(&by);
+    Json(Halted { runs: coordinator.runs.halt_all(&by), game_days })
 }
 
 /// An operator has seen that the hosts of a dirty run are clean: what it holds is free again.

@@ -45,8 +45,8 @@ pub async fn add(
     let schedule = parse::schedule("schedule", &schedule.to_string())
         .map_err(|mistakes| ApiError::invalid(mistakes.mistakes.iter().map(told).collect()))?;
     let name = schedule.metadata.name.clone();
-    if schedule.run.file.is_some() {
-        let why = "/run/file: the coordinator reads no files (hint: `squall schedule add` sends what is in it)";
+    if schedule.run.file.is_some() || schedule.run.game_day.as_ref().is_some_and(|day| day.names_files()) {
+        let why = "/run: the coordinator reads no files (hint: `squall schedule add` sends what is in it)";
         return Err(ApiError::invalid(vec![why.to_owned()]));
     }
     let seen_ms = coordinator.scheduler.now_ms();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
-use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::watch;
 
@@ -40,30 +40,40 @@ pub async fn stream(
 ) -> Result<impl IntoResponse, ApiError> {
     let Query(From { from }) = query?;
     let run = find(&coordinator, &run)?;
-    let seen = match headers.get("last-event-id") {
-        None => None,
-        Some(id) => Some(
-            id.to_str()
-                .ok()
-                .and_then(|id| id.parse::<u64>().ok())
-                .ok_or_else(|| ApiError::invalid(vec!["Last-Event-ID must be the number of an event".into()]))?,
-        ),
-    };
-    let next = seen.map_or(from, |seen| seen.saturating_add(1));
-    let follow = match coordinator.runs.log(&run) {
-        Some(log) => {
-            let progress = log.follow();
-            Follow { next, ready: VecDeque::new(), live: Some((log, progress)) }
-        }
-        None => Follow { next, ready: raw_events(&coordinator, &run, next).await?.into(), live: None },
-    };
+    let next = next(&headers, from)?;
+    Ok(match coordinator.runs.log(&run) {
+        Some(log) => live(log, next),
+        None => stored(raw_events(&coordinator, &run, next).await?, next),
+    })
+}
+
+/// The first event that is wanted.
+pub fn next(headers: &HeaderMap, from: u64) -> Result<u64, ApiError> {
+    let Some(seen) = headers.get("last-event-id") else { return Ok(from) };
+    let seen = seen.to_str().ok().and_then(|id| id.parse::<u64>().ok());
+    let seen = seen.ok_or_else(|| ApiError::invalid(vec!["Last-Event-ID must be the number of an event".into()]))?;
+    Ok(seen.saturating_add(1))
+}
+
+/// As they happen, to the last one.
+pub fn live(log: Arc<RunLog>, next: u64) -> Response {
+    let progress = log.follow();
+    sse(Follow { next, ready: VecDeque::new(), live: Some((log, progress)) })
+}
+
+/// Of what is over.
+pub fn stored(events: Vec<Arc<str>>, next: u64) -> Response {
+    sse(Follow { next, ready: events.into(), live: None })
+}
+
+fn sse(follow: Follow) -> Response {
     let events = stream::unfold(follow, |mut follow| async move {
         let json = follow.next_event().await?;
         let event = Event::default().id(follow.next.to_string()).data(&*json);
         follow.next += 1;
         Some((Ok::<_, Infallible>(event), follow))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
 impl Follow {

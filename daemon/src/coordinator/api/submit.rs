@@ -102,7 +102,7 @@ fn read(submit: &Submit) -> Result<(Experiment, Option<u64>), ApiError> {
     Ok((experiment, submit.seed))
 }
 
-async fn resolve(coordinator: &Coordinator, experiment: &Experiment, seed: Option<u64>) -> Result<Plan, ApiError> {
+pub async fn resolve(coordinator: &Coordinator, experiment: &Experiment, seed: Option<u64>) -> Result<Plan, ApiError> {
     // 48 bits: exact in every JSON reader.
     let seed = seed.or(experiment.seed).unwrap_or_else(|| rand::rng().random_range(0..1 << 48));
     plan_now(coordinator, experiment, seed).await

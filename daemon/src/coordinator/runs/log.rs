@@ -1,9 +1,12 @@
-//! The events of one run while it is active: numbered, stored, and shown to whoever follows.
+//! The events of one run (or game day) while it is active: numbered, stored, and shown to whoever follows.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use squall_experiments::run_event::{Event, RunEvent};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use squall_experiments::game_day::event::Happened;
+use squall_experiments::run_event::Event;
 use tokio::sync::watch;
 
 use crate::clock::{self, Instant};
@@ -27,6 +30,34 @@ pub struct Progress {
     pub finished: bool,
 }
 
+/// What happened, of whatever kind: [`squall_experiments::run_event::RunEvent`] and `DayEvent` have the same frame.
+pub trait Entry: Serialize {
+    /// No other follows.
+    fn is_last(&self) -> bool;
+}
+
+impl Entry for Event {
+    fn is_last(&self) -> bool {
+        matches!(self, Event::Finished { .. })
+    }
+}
+
+impl Entry for Happened {
+    fn is_last(&self) -> bool {
+        matches!(self, Happened::Finished { .. })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Numbered<E> {
+    seq: u64,
+    at_us: u64,
+    wall_ms: u64,
+    #[serde(flatten)]
+    event: E,
+}
+
 impl RunLog {
     pub fn new(run: &str, store: Store) -> Self {
         Self::resumed(run, store, Vec::new(), Duration::ZERO)
@@ -48,11 +79,11 @@ impl RunLog {
         self.started + Duration::from_micros(at_us).saturating_sub(self.before)
     }
 
-    pub fn record(&self, event: Event) {
-        let finished = matches!(event, Event::Finished { .. });
+    pub fn record(&self, event: impl Entry) {
+        let finished = event.is_last();
         let mut events = self.lock();
         let seq = events.len() as u64;
-        let event = RunEvent { seq, at_us: self.now_us(), wall_ms: clock::wall_ms(), event };
+        let event = Numbered { seq, at_us: self.now_us(), wall_ms: clock::wall_ms(), event };
         let json: Arc<str> = serde_json::to_string(&event).expect("events are plain data").into();
         self.store.append(&self.run, seq, json.clone());
         events.push(json);
@@ -78,7 +109,7 @@ impl RunLog {
 
 /// # Errors
 /// An event in the store is not one.
-pub fn parse(events: &[Arc<str>]) -> anyhow::Result<Vec<RunEvent>> {
+pub fn parse<E: DeserializeOwned>(events: &[Arc<str>]) -> anyhow::Result<Vec<E>> {
     use anyhow::Context as _;
     events.iter().map(|json| serde_json::from_str(json).context("a stored event cannot be read")).collect()
 }

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use squall_experiments::admission::{self, Exposure};
 use squall_experiments::api::RunSummary;
 use squall_experiments::audit::What;
 use squall_experiments::experiment::Experiment;
 use squall_experiments::plan::{Plan, PlannedStep};
-use squall_experiments::run_event::{Event, InjectionState, Verdict};
+use squall_experiments::run_event::{Event, InjectionState, RunEvent, Verdict};
 use squall_experiments::run_state::{Input, Output, RunState, Settings};
 use squall_experiments::wire::ToAgent;
 use tokio::sync::mpsc;
@@ -78,7 +79,7 @@ impl Runs {
         let (tasks, killed, inner) = (TaskTracker::new(), CancellationToken::new(), Mutex::default());
         let runs = Arc::new(Runs { hub, store, tools, lever, tasks, killed, inner });
         for exposure in runs.store.held()? {
-            let events = log::parse(&runs.store.events(&exposure.run, 0)?)?;
+            let events: Vec<RunEvent> = log::parse(&runs.store.events(&exposure.run, 0)?)?;
             let unconfirmed = if exposure.dirty { open_injections(&events) } else { BTreeMap::new() };
             runs.lock().held.push(Held { exposure, unconfirmed });
         }
@@ -184,7 +185,7 @@ impl Runs {
         events: Vec<Arc<str>>,
         reason: &str,
     ) -> anyhow::Result<()> {
-        let parsed = log::parse(&events)?;
+        let parsed: Vec<RunEvent> = log::parse(&events)?;
         let before = Duration::from_micros(parsed.last().map_or(0, |event| event.at_us));
         let open = open_injections(&parsed);
         let run = summary.run.clone();
@@ -344,6 +345,23 @@ impl Runs {
     pub fn summary(&self, run: &str) -> Option<RunSummary> {
         let active = self.lock().active.get(run).cloned()?;
         Some(RunSummary { duration_us: active.log.now_us(), ..active.summary })
+    }
+
+    /// Returns once this run is over and what it held is free (or held as dirty): how it ended.
+    pub async fn over(&self, run: &str) -> anyhow::Result<(Verdict, String)> {
+        while let Some(log) = self.log(run) {
+            let mut progress = log.follow();
+            drop(log);
+            // An error: its task died, and another took its place.
+            let _ = progress.wait_for(|progress| progress.finished).await;
+            if self.log(run).is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        self.store.flush().await?;
+        let summary = self.store.run(run)?.with_context(|| format!("run {run} is not in the store"))?;
+        let verdict = summary.verdict.with_context(|| format!("run {run} has no verdict"))?;
+        Ok((verdict, summary.why))
     }
 
     pub fn active_count(&self) -> usize {

@@ -3,6 +3,7 @@
 //! Events are only ever appended. A commit does not wait for the disk (WAL, synchronous NORMAL): what is committed survives the death
 //! of this process; after a power cut the last moments may be missing, and then the agents' own journals and leases undo what they hold.
 
+mod game_days;
 mod schedules;
 mod tables;
 mod writer;
@@ -147,14 +148,25 @@ impl Store {
 
     /// A run by its id, an unambiguous beginning or end of it, or `last`.
     pub fn find(&self, name: &str) -> anyhow::Result<Found> {
+        self.find_in("run", name)
+    }
+
+    /// A game day, likewise.
+    pub fn find_day(&self, name: &str) -> anyhow::Result<Found> {
+        self.find_in("game_day", name)
+    }
+
+    fn find_in(&self, table: &'static str, name: &str) -> anyhow::Result<Found> {
         let reader = self.lock();
         if name == "last" {
-            let last = reader.query_row("SELECT max(id) FROM run", [], |row| row.get::<_, Option<String>>(0))?;
+            let last =
+                reader.query_row(&format!("SELECT max(id) FROM {table}"), [], |row| row.get::<_, Option<String>>(0))?;
             return Ok(last.map_or(Found::None, Found::One));
         }
         // substr instead of LIKE: what people type is no pattern.
-        let sql = "SELECT id FROM run WHERE substr(id, 1, length(?1)) = ?1 OR substr(id, -length(?1)) = ?1 ORDER BY id LIMIT 10";
-        let mut statement = reader.prepare_cached(sql)?;
+        let fits = "substr(id, 1, length(?1)) = ?1 OR substr(id, -length(?1)) = ?1";
+        let mut statement =
+            reader.prepare_cached(&format!("SELECT id FROM {table} WHERE {fits} ORDER BY id LIMIT 10"))?;
         let ids: Vec<String> = statement.query_map([name], |row| row.get(0))?.collect::<Result<_, _>>()?;
         Ok(match <[String; 1]>::try_from(ids) {
             Ok([one]) if !name.is_empty() => Found::One(one),
