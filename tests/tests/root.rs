@@ -4,6 +4,7 @@ mod root {
     mod agent_killed;
     mod cpu_pressure;
     mod disk_fill;
+    mod ground_truth;
     mod halt;
     mod host_crash;
     mod host_freeze;
