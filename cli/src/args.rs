@@ -76,8 +76,10 @@ pub enum Verb {
     Catalogue(verbs::catalogue::Catalogue),
     /// Check or print audit logs, from their files
     Audit(verbs::audit::Audit),
-    /// A day of experiments with people: start, watch, approve, note, halt
+    /// A day of experiments with people: start, watch, approve, note, halt, report
     Gameday(verbs::gameday::Gameday),
+    /// Who is told what happens: add, list and remove webhooks
+    Webhook(verbs::webhook::Webhook),
     /// What starts by itself, and when
     Schedule(verbs::schedule::Schedule),
     /// Print the JSON Schema of experiment files, or of another kind

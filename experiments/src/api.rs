@@ -27,6 +27,9 @@
 //! | `POST /v1/game-days/plan` | [`StartDay`] | [`DayPlanned`] |
 //! | `GET /v1/game-days/{day}` | | [`DayStatus`]: all that a cockpit shows |
 //! | `GET /v1/game-days/{day}/events?from=SEQ`, `.../stream` | | `Vec<DayEvent>` · the same as server-sent events |
+//! | `GET /v1/game-days/{day}/report`, `.../report.html`, `.../report.md` | | [`Scorecard`], also as one page and as Markdown |
+//! | `GET /v1/webhooks`, `POST /v1/webhooks` | [`AddWebhook`] | `Vec<WebhookInfo>` · 201 [`WebhookMade`], the one time its secret is told |
+//! | `DELETE /v1/webhooks/{webhook}` | | `Vec<WebhookInfo>` |
 //! | `POST /v1/game-days/{day}/approve` | [`Answer`] | [`DayStatus`] · 422 if nothing waits |
 //! | `POST /v1/game-days/{day}/notes` | [`AddNote`] | [`DayStatus`] |
 //! | `POST /v1/game-days/{day}/halt` | | [`DayStatus`] |
@@ -42,6 +45,9 @@
 //! [`DayStatus`]: crate::game_day::status::DayStatus
 //! [`Answer`]: crate::game_day::status::Answer
 //! [`AddNote`]: crate::game_day::status::AddNote
+//! [`Scorecard`]: crate::report::scorecard::Scorecard
+//! [`AddWebhook`]: crate::notification::AddWebhook
+//! [`WebhookMade`]: crate::notification::WebhookMade
 //! [`Calendar`]: crate::schedule::firing::Calendar
 //!
 //! `{run}` is a run's id, an unambiguous beginning or end of it, or `last`. Every call carries `Authorization: Bearer TOKEN`; any error is a [`Problem`].

@@ -23,6 +23,7 @@ pub mod inventory;
 pub mod judge;
 pub mod ledger;
 pub mod mistake;
+pub mod notification;
 pub mod parse;
 pub mod plan;
 pub mod probe;

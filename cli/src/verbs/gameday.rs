@@ -1,5 +1,6 @@
 //! `squall gameday`: a day of experiments with people.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use squall_experiments::game_day::event::{DayEvent, Happened};
 use squall_experiments::game_day::status::{AddNote, Answer, DayCreated, DayPlanned, DayStatus, DaySummary, StartDay};
 use squall_experiments::game_day::{DayStep, GameDay, Item, StepKind};
 use squall_experiments::parse;
+use squall_experiments::report::scorecard::{Recorded, Scorecard};
 use squall_experiments::report::words;
+use squall_experiments::run_event::RunEvent;
 use squall_experiments::schedule::What;
 
 use crate::args::{Global, Output};
@@ -62,6 +65,20 @@ enum Act {
         day: Day,
         #[arg(value_name = "TEXT")]
         text: String,
+    },
+    /// The scorecard: Markdown, or files
+    Report {
+        #[command(flatten)]
+        day: Day,
+        /// Write it as one HTML page with plots
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// Write it as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Write it as Markdown
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
     },
     /// End a game day: what it runs is halted, nothing else begins
     Halt(Day),
@@ -131,6 +148,28 @@ impl Gameday {
             }
             Act::Note { day, text } => {
                 Ok(told(&tell(global, &day, "/notes", &AddNote { text }).await?, "noted", output))
+            }
+            Act::Report { day, html, json, markdown } => {
+                let card = scorecard(&Client::of(global)?, &day).await?;
+                let as_json = || serde_json::to_string_pretty(&card).unwrap_or_default() + "\n";
+                let mut wrote = false;
+                for (file, text) in [
+                    (&html, &(|| card.html(None)) as &dyn Fn() -> String),
+                    (&json, &as_json),
+                    (&markdown, &|| card.markdown()),
+                ] {
+                    let Some(file) = file else { continue };
+                    std::fs::write(file, text())
+                        .map_err(|error| Failure::usage(format!("cannot write {}: {error}", file.display()), ""))?;
+                    paint::say(file.display().to_string());
+                    wrote = true;
+                }
+                match output {
+                    _ if wrote => {}
+                    Output::Json => paint::json(&card),
+                    Output::Text => paint::raw(&words::printable(&card.markdown())),
+                }
+                Ok(Exit::Held)
             }
             Act::Halt(day) => {
                 let nothing = serde_json::json!({});
@@ -241,6 +280,33 @@ fn told(status: &DayStatus, word: &str, output: Output) -> Exit {
         Output::Text => paint::say(format!("game day {}: {word}", words::printable(&status.summary.name))),
     }
     Exit::Held
+}
+
+/// From the events, so that an old day is judged by today's rules; beside the last one of the same name.
+async fn scorecard(client: &Client, day: &Day) -> Result<Scorecard, Failure> {
+    let status: DayStatus = client.get(&day.path("")?).await.map_err(lists)?;
+    let days: Vec<DaySummary> = client.get("/v1/game-days").await?;
+    let DaySummary { id, name, .. } = &status.summary;
+    let last = days.iter().find(|other| other.id < *id && other.name == *name && other.verdict.is_some());
+    let last = match last {
+        Some(last) => Some(recorded(client, &last.id).await?),
+        None => None,
+    };
+    let nothing = || Failure::unreachable(format!("of game day {id} nothing is stored"), "");
+    Scorecard::of(&recorded(client, id).await?, last.as_ref()).ok_or_else(nothing)
+}
+
+async fn recorded(client: &Client, id: &str) -> Result<Recorded, Failure> {
+    let day = Day { day: id.to_owned() };
+    let events: Vec<DayEvent> = client.get(&day.path("/events?from=0")?).await?;
+    let mut runs = BTreeMap::new();
+    for event in &events {
+        if let Happened::RunStarted { run, .. } = &event.event {
+            let of_run: Vec<RunEvent> = client.get(&format!("/v1/runs/{}/events?from=0", escaped(run))).await?;
+            runs.insert(run.clone(), of_run);
+        }
+    }
+    Ok(Recorded { id: id.to_owned(), events, runs })
 }
 
 /// Line by line, until it ends; the verdict is the exit code.

@@ -21,6 +21,7 @@ pub mod schedule;
 pub mod schema;
 pub mod validate;
 pub mod watch;
+pub mod webhook;
 
 use std::future::Future;
 
@@ -49,6 +50,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Catalogue(verb) => verb.run(global),
         Verb::Audit(verb) => verb.run(global),
         Verb::Gameday(verb) => wait(verb.run(global)),
+        Verb::Webhook(verb) => wait(verb.run(global)),
         Verb::Schedule(verb) => wait(verb.run(global)),
         Verb::Schema(verb) => verb.run(),
         Verb::Doctor(verb) => verb.exec("doctor"),

@@ -17,6 +17,7 @@ pub mod identity;
 mod lever;
 mod listener;
 pub mod node_args;
+mod notify;
 pub mod permission;
 mod probes;
 pub mod role;
@@ -52,6 +53,7 @@ use hub::Hub;
 use identity::{Authority, NodeIdentity};
 use lever::SafetyLever;
 use listener::Limits;
+use notify::Notifier;
 use runs::Runs;
 use scheduler::Scheduler;
 use store::{Durability, Store};
@@ -86,6 +88,8 @@ pub struct Config {
     pub brought: Option<brought::Files>,
     /// Where schedules have the time of day from.
     pub wall: Wall,
+    /// Between the first and the second try of a webhook.
+    pub webhook_pause: Duration,
 }
 
 impl Config {
@@ -103,6 +107,7 @@ impl Config {
             certificate_life: enrolment::DEFAULT_LIFE,
             brought: None,
             wall: Wall::default(),
+            webhook_pause: notify::FIRST_PAUSE,
         }
     }
 }
@@ -121,6 +126,7 @@ struct Coordinator {
     certificate_life: Duration,
     scheduler: Scheduler,
     game_days: GameDays,
+    notifier: Arc<Notifier>,
 }
 
 impl Coordinator {
@@ -193,7 +199,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let hub = Arc::new(hub);
     let tools = Arc::new(probes::Tools::new(hub.clone(), commands));
     let lever = Arc::new(SafetyLever::open(store.clone())?);
-    let runs = Runs::open(hub.clone(), store.clone(), tools, lever.clone())?;
+    let notifier = Notifier::start(store.clone(), config.webhook_pause)?;
+    let runs = Runs::open(hub.clone(), store.clone(), tools, lever.clone(), notifier.clone())?;
     let listening_late = tokio::spawn(runs.clone().hear_late(late));
     let coordinator = Arc::new(Coordinator {
         hub,
@@ -207,6 +214,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         certificate_life: config.certificate_life,
         scheduler: Scheduler::new(config.wall.clone()),
         game_days: GameDays::default(),
+        notifier,
     });
     let mut watches = vec![listening_late, watching, tokio::spawn(deeds::watch(coordinator.clone()))];
     watches.extend(replacing);
@@ -267,6 +275,7 @@ impl Running {
         if let Err(error) = self.coordinator.store.flush().await {
             tracing::error!(%error, "the last events of a game day could not be stored");
         }
+        self.coordinator.notifier.stop();
         let dirty = self.coordinator.runs.dirty();
         self.coordinator.hub.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         deeds::record(&self.coordinator);
@@ -284,6 +293,7 @@ impl Running {
     /// As a SIGKILL would end it: nothing is halted, nothing is said. For tests of what comes after.
     pub fn kill(self) {
         self.coordinator.scheduler.stop();
+        self.coordinator.notifier.stop();
         self.coordinator.game_days.kill();
         self.coordinator.runs.kill();
         self.serving.abort();

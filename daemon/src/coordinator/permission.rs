@@ -79,6 +79,10 @@ fn act(method: &Method, route: &str) -> Option<Act> {
         ("GET" | "HEAD", "/v1/runs/{run}/report" | "/v1/runs/{run}/report.html") => Act::Look,
         ("GET" | "HEAD", "/v1/game-days" | "/v1/game-days/{day}") => Act::Look,
         ("GET" | "HEAD", "/v1/game-days/{day}/events" | "/v1/game-days/{day}/stream") => Act::Look,
+        ("GET" | "HEAD", "/v1/game-days/{day}/report" | "/v1/game-days/{day}/report.html") => Act::Look,
+        ("GET" | "HEAD", "/v1/game-days/{day}/report.md") => Act::Look,
+        ("GET" | "HEAD" | "POST", "/v1/webhooks") => Act::Operate,
+        ("DELETE", "/v1/webhooks/{webhook}") => Act::Operate,
         ("POST", "/v1/game-days/{day}/halt") => Act::Stop,
         ("POST", "/v1/game-days/plan" | "/v1/game-days/{day}/notes") => Act::Plan,
         ("POST", "/v1/game-days") => Act::Run,
@@ -119,7 +123,7 @@ mod tests {
     use super::*;
 
     /// Who may, written out by hand: v r a p o d c are viewer, runner, author, approver, operator, admin, ci.
-    const EXPECTED: [(&str, &str, &str); 38] = [
+    const EXPECTED: [(&str, &str, &str); 44] = [
         ("get", "/v1/health", "vrapodc"),
         ("get", "/v1/nodes", "vrapodc"),
         ("delete", "/v1/nodes/{node}", "od"),
@@ -138,6 +142,12 @@ mod tests {
         ("get", "/v1/lever", "vrapodc"),
         ("post", "/v1/lever/engage", "vrapodc"),
         ("post", "/v1/lever/release", "od"),
+        ("get", "/v1/game-days/{day}/report", "vrapodc"),
+        ("get", "/v1/game-days/{day}/report.html", "vrapodc"),
+        ("get", "/v1/game-days/{day}/report.md", "vrapodc"),
+        ("get", "/v1/webhooks", "od"),
+        ("post", "/v1/webhooks", "od"),
+        ("delete", "/v1/webhooks/{webhook}", "od"),
         ("get", "/v1/game-days", "vrapodc"),
         ("post", "/v1/game-days", "rodc"),
         ("post", "/v1/game-days/plan", "rapodc"),

@@ -10,6 +10,7 @@ use squall_experiments::units::Span;
 
 use super::brought::Files;
 use super::identity::Authority;
+use super::notify::FIRST_PAUSE;
 use super::{Config, DEFAULT_LISTEN, identity, start};
 use crate::clock::Wall;
 use crate::process_life::{StopSignals, is_root, log_to_stderr, raise_descriptor_limit, runtime};
@@ -114,6 +115,7 @@ pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
         certificate_life: certificate_life.0,
         brought,
         wall: Wall::default(),
+        webhook_pause: FIRST_PAUSE,
     };
     runtime(2)?.block_on(async {
         let mut signals = StopSignals::catch()?;

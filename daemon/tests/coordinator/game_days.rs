@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use squall_experiments::api::RunSummary;
 use squall_experiments::game_day::event::{DayEvent, Happened};
 use squall_experiments::game_day::status::{DayStatus, DaySummary, Progress};
+use squall_experiments::report::scorecard::Scorecard;
 use squall_experiments::run_event::{InjectionState, Verdict};
 use squalld::coordinator::credentials::Credentials;
 use squalld::coordinator::permission::Role;
@@ -104,6 +105,18 @@ async fn a_day_goes_from_its_pre_checks_over_an_approval_to_its_end() {
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), (0..events.len() as u64).collect::<Vec<_>>());
     let stream = world.request(Method::GET, "/v1/game-days/last/stream").send().await.unwrap().text().await.unwrap();
     assert_eq!(stream.matches("data: ").count(), events.len());
+    let card: Scorecard = world.get("/v1/game-days/last/report").await;
+    let suite = &card.suites[0];
+    assert_eq!((suite.name.as_str(), suite.verdict, suite.experiments.len()), ("pressure", Some(Verdict::Held), 2));
+    assert_eq!(suite.figures.availability_percent, Some(100.0));
+    assert_eq!((suite.experiments[1].run.as_ref(), card.notes.len()), (Some(&run), 1));
+    for (path, has) in
+        [("report.html", format!("/v1/runs/{run}/report.html")), ("report.md", "| pressure |".to_owned())]
+    {
+        let answer = world.request(Method::GET, &format!("/v1/game-days/{id}/{path}")).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(&has), "{path}: {text}");
+    }
     let (status, _) = world.post("/v1/game-days/last/halt", &json!({})).await;
     assert_eq!(status, 422);
 }

@@ -17,4 +17,5 @@ mod runs;
 mod schedules;
 mod unix_socket;
 mod unprivileged;
+mod webhooks;
 mod world;

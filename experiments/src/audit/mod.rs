@@ -172,6 +172,11 @@ pub enum What {
         schedule: String,
         change: String,
     },
+    /// A webhook was added or removed.
+    Webhook {
+        webhook: String,
+        change: String,
+    },
     /// A game day was started, approved, rejected or halted.
     GameDay {
         id: String,

@@ -50,6 +50,7 @@ impl fmt::Display for What {
             What::Lever { engaged: true } => f.write_str("safety lever engaged"),
             What::Lever { engaged: false } => f.write_str("safety lever released"),
             What::Schedule { schedule, change } => write!(f, "schedule {schedule} {change}"),
+            What::Webhook { webhook, change } => write!(f, "webhook {webhook} {change}"),
             What::GameDay { id, name, change } => write!(f, "game day {name} ({id}) {change}"),
             What::OrderRefused { epoch, sequence, why, unrecorded } => {
                 write!(f, "frame {sequence} of epoch {epoch} refused: {why}{}", more(*unrecorded))

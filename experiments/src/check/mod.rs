@@ -68,7 +68,7 @@ pub fn experiment(experiment: &Experiment) -> Vec<Problem> {
 }
 
 /// Lower-case letters, digits and dashes, a letter or digit at both ends.
-fn slug(name: &str) -> bool {
+pub(crate) fn slug(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !name.is_empty()
         && name.len() <= LONGEST_NAME

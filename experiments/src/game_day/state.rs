@@ -10,6 +10,8 @@ use crate::experiment::{Experiment, Kind, Metadata, Step};
 use crate::run_event::Verdict;
 use crate::units::Span;
 
+/// How the name of a run ends that only measures the day's steady state.
+pub const MEASUREMENT: &str = "-steady-state";
 /// Between two looks at a steady state that does not hold.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long the steady state is watched before the next experiment.
@@ -401,7 +403,7 @@ impl DayState {
         }
         let name: String = self.day.metadata.name.chars().take(50).collect();
         let metadata = Metadata {
-            name: format!("{name}-steady-state"),
+            name: format!("{name}{MEASUREMENT}"),
             description: String::new(),
             labels: BTreeMap::from([("game-day".to_owned(), self.day.metadata.name.clone())]),
         };

@@ -8,7 +8,7 @@ use super::{InjectionRow, Report, timeline, words};
 use crate::probe::{Judgement, Outcome, Phase};
 use crate::run_event::{Event, InjectionState, Verdict};
 
-const STYLE: &str = include_str!("style.css");
+pub(super) const STYLE: &str = include_str!("style.css");
 
 /// Shapes of the samples and of a breach, so that no colour is needed to tell them apart.
 const SHAPES: &str = "<svg width=\"0\" height=\"0\" style=\"position:absolute\" aria-hidden=\"true\"><defs>\
@@ -62,7 +62,11 @@ fn section<T>(out: &mut String, title: &str, items: impl Iterator<Item = T>, wri
 
 /// Word, tone of colour, sign.
 fn verdict_of(report: &Report) -> (&'static str, &'static str, &'static str) {
-    let Some(verdict) = report.verdict else { return ("Running", "plain", DOTS) };
+    verdict_sign(report.verdict)
+}
+
+pub(super) fn verdict_sign(verdict: Option<Verdict>) -> (&'static str, &'static str, &'static str) {
+    let Some(verdict) = verdict else { return ("Running", "plain", DOTS) };
     let (tone, sign) = match verdict {
         Verdict::Held => ("good", CHECK),
         Verdict::Refuted => ("wrong", CROSS),
@@ -83,7 +87,7 @@ pub(super) const BANG: &str = "M12 6.8v6.4M12 17v.01";
 pub(super) const QUESTION: &str = "M9.2 9.4a2.9 2.9 0 1 1 4.3 2.5c-1 .6-1.5 1-1.5 2M12 17.2v.01";
 pub(super) const DOTS: &str = "M7.5 12v.01M12 12v.01M16.5 12v.01";
 
-fn sign(size: u32, path: &str) -> String {
+pub(super) fn sign(size: u32, path: &str) -> String {
     format!(
         "<svg width=\"{size}\" height=\"{size}\" viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle class=\"disc\" cx=\"12\" cy=\"12\" r=\"11\"/>\
          <path class=\"sign\" d=\"{path}\"/></svg>"

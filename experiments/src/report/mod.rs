@@ -9,6 +9,7 @@ mod junit;
 mod plot;
 #[cfg(test)]
 mod sample;
+pub mod scorecard;
 mod series;
 mod service;
 mod text;

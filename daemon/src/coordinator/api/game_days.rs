@@ -1,5 +1,6 @@
 //! Game days over HTTP.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,12 +10,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use squall_experiments::audit::What;
 use squall_experiments::game_day::GameDay;
-use squall_experiments::game_day::event::DayEvent;
+use squall_experiments::game_day::event::{DayEvent, Happened};
 use squall_experiments::game_day::state::Input;
 use squall_experiments::game_day::status::{
     AddNote, Answer, CheckTold, DayCreated, DayPlanned, DayStatus, DaySummary, StartDay, StepPlanned,
 };
 use squall_experiments::parse;
+use squall_experiments::report::scorecard::{Recorded, Scorecard};
 
 use super::auth::Caller;
 use super::problem::{ApiError, Body};
@@ -186,6 +188,71 @@ pub async fn halt(
     let by = caller.by(&headers);
     record(&coordinator, &by, &day, "halted");
     tell(&coordinator, &day, Input::Halt { by }).await
+}
+
+/// The scorecard, computed from the stored events of the day and its runs, beside that of the last day of the same name.
+#[utoipa::path(get, path = "/v1/game-days/{day}/report", params(("day" = String, Path)),
+    responses((status = 200, body = ref("#/components/schemas/Scorecard")), (status = 404, body = ref("#/components/schemas/Problem"))))]
+pub async fn report(
+    State(coordinator): State<Arc<Coordinator>>,
+    Path(day): Path<String>,
+) -> Result<Json<Scorecard>, ApiError> {
+    Ok(Json(scorecard(&coordinator, &day, |card| card).await?))
+}
+
+/// The scorecard as one self-contained page.
+#[utoipa::path(get, path = "/v1/game-days/{day}/report.html", params(("day" = String, Path)),
+    responses((status = 200, body = String, content_type = "text/html"), (status = 404, body = ref("#/components/schemas/Problem"))))]
+pub async fn report_page(
+    State(coordinator): State<Arc<Coordinator>>,
+    Path(day): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let page = scorecard(&coordinator, &day, |card| card.html(Some("/v1/runs/{run}/report.html"))).await?;
+    Ok(super::runs::page(page))
+}
+
+/// The scorecard as Markdown.
+#[utoipa::path(get, path = "/v1/game-days/{day}/report.md", params(("day" = String, Path)),
+    responses((status = 200, body = String, content_type = "text/markdown"), (status = 404, body = ref("#/components/schemas/Problem"))))]
+pub async fn report_markdown(
+    State(coordinator): State<Arc<Coordinator>>,
+    Path(day): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let text = scorecard(&coordinator, &day, |card| card.markdown()).await?;
+    Ok(([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text))
+}
+
+/// Percentiles over many samples: not on a thread that also renews leases.
+async fn scorecard<T: Send + 'static>(
+    coordinator: &Coordinator,
+    day: &str,
+    write: impl FnOnce(Scorecard) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let day = find(coordinator, day)?;
+    let recorded = recorded(coordinator, &day).await?;
+    let days = coordinator.store.days(false)?;
+    let name = days.iter().find(|other| other.id == day).map(|day| day.name.clone());
+    // Newest first.
+    let last =
+        days.iter().find(|other| other.id < day && Some(&other.name) == name.as_ref() && other.verdict.is_some());
+    let last = match last {
+        Some(last) => Some(self::recorded(coordinator, &last.id).await?),
+        None => None,
+    };
+    let computed = tokio::task::spawn_blocking(move || Scorecard::of(&recorded, last.as_ref()).map(write)).await;
+    let computed = computed.map_err(anyhow::Error::from)?;
+    computed.ok_or_else(|| ApiError::not_found(format!("of game day {day} nothing is stored")))
+}
+
+async fn recorded(coordinator: &Coordinator, day: &str) -> Result<Recorded, ApiError> {
+    let events: Vec<DayEvent> = log::parse(&raw_events(coordinator, day, 0).await?)?;
+    let mut runs = BTreeMap::new();
+    for event in &events {
+        if let Happened::RunStarted { run, .. } = &event.event {
+            runs.insert(run.clone(), super::runs::stored_events(coordinator, run).await?);
+        }
+    }
+    Ok(Recorded { id: day.to_owned(), events, runs })
 }
 
 /// Begins a day, whoever asks.

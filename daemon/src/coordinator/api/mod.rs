@@ -9,6 +9,7 @@ mod runs;
 mod schedules;
 mod stream;
 pub mod submit;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -45,6 +46,11 @@ fn routes() -> (Router<Arc<Coordinator>>, utoipa::openapi::OpenApi) {
         .routes(routes!(lever::status))
         .routes(routes!(lever::engage))
         .routes(routes!(lever::release))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(game_days::report))
+        .routes(routes!(game_days::report_page))
+        .routes(routes!(game_days::report_markdown))
         .routes(routes!(game_days::list, game_days::start))
         .routes(routes!(game_days::plan))
         .routes(routes!(game_days::show))

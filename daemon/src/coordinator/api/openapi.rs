@@ -9,7 +9,9 @@ use squall_experiments::api::{Created, Halted, Health, Lever, NodeNow, Planned, 
 use squall_experiments::game_day::event::DayEvent;
 use squall_experiments::game_day::status::{AddNote, Answer, DayCreated, DayPlanned, DayStatus, StartDay};
 use squall_experiments::inventory::Node;
+use squall_experiments::notification::{AddWebhook, WebhookMade};
 use squall_experiments::report::Report;
+use squall_experiments::report::scorecard::Scorecard;
 use squall_experiments::run_event::RunEvent;
 use squall_experiments::schedule::firing::{AddSchedule, Calendar, ScheduleInfo};
 use utoipa::openapi::OpenApi;
@@ -31,7 +33,10 @@ fn complete(paths: &OpenApi) -> Value {
     let mut generator = settings.into_generator();
     generator.subschema_for::<AddNote>();
     generator.subschema_for::<AddSchedule>();
+    generator.subschema_for::<AddWebhook>();
     generator.subschema_for::<Answer>();
+    generator.subschema_for::<Scorecard>();
+    generator.subschema_for::<WebhookMade>();
     generator.subschema_for::<DayCreated>();
     generator.subschema_for::<DayEvent>();
     generator.subschema_for::<DayPlanned>();
@@ -57,6 +62,7 @@ fn complete(paths: &OpenApi) -> Value {
     schemas["Nodes"] = array_of("NodeNow");
     schemas["DayEvents"] = array_of("DayEvent");
     schemas["DaySummaries"] = array_of("DaySummary");
+    schemas["WebhookInfos"] = array_of("WebhookInfo");
     schemas["Firings"] = array_of("Firing");
     schemas["ScheduleInfos"] = array_of("ScheduleInfo");
     schemas["Slots"] = array_of("Slot");

@@ -86,9 +86,13 @@ pub async fn report_page(
     State(coordinator): State<Arc<Coordinator>>,
     Path(run): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let page = report_of(&coordinator, &run).await?.html();
+    Ok(page(report_of(&coordinator, &run).await?.html()))
+}
+
+/// A page that loads nothing and runs nothing, whatever is in it.
+pub fn page(html: String) -> impl IntoResponse {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-    Ok(([(header::CONTENT_SECURITY_POLICY, policy), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(page)))
+    ([(header::CONTENT_SECURITY_POLICY, policy), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(html))
 }
 
 /// Halts one run: everything it injected is reverted now.

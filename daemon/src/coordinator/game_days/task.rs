@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use squall_experiments::experiment::Experiment;
-use squall_experiments::game_day::GameDay;
 use squall_experiments::game_day::event::Happened;
 use squall_experiments::game_day::state::{Check, DayState, Input, Output};
 use squall_experiments::game_day::status::DaySummary;
+use squall_experiments::game_day::{GameDay, StepKind};
+use squall_experiments::notification::{Notification, Occasion, Of};
 use squall_experiments::run_event::Verdict;
 use squall_experiments::select;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::coordinator::api::submit;
 use crate::coordinator::runs::log::RunLog;
@@ -87,6 +89,7 @@ impl DayTask {
                     if let Happened::Finished { verdict, why } = event {
                         (self.summary.verdict, self.summary.why) = (Some(*verdict), why.clone());
                     }
+                    self.tell(event);
                     self.log.record(event.clone());
                 }
                 Output::Start { .. } => starts = true,
@@ -124,6 +127,24 @@ impl DayTask {
             }
         }
         None
+    }
+
+    /// By webhook.
+    fn tell(&self, event: &Happened) {
+        let (event, verdict, detail) = match event {
+            Happened::Started { day, .. } => (Occasion::DayStarted, None, day.hypothesis.clone()),
+            Happened::StepStarted { step } => match self.state.steps().nth(*step) {
+                Some((step, _)) if step.kind == StepKind::Approval => {
+                    (Occasion::ApprovalNeeded, None, step.name.clone())
+                }
+                _ => return,
+            },
+            Happened::Finished { verdict, why } => (Occasion::of(*verdict), Some(*verdict), why.clone()),
+            _ => return,
+        };
+        let DaySummary { id, name, by, .. } = self.summary.clone();
+        let (of, wall_ms) = (Of::GameDay, clock::wall_ms());
+        self.coordinator.notifier.say(Notification { event, id, of, name, by, verdict, detail, wall_ms });
     }
 
     /// Starts a run beside this task, so that a halt is heard meanwhile.

@@ -3,7 +3,7 @@
 mod address;
 mod alert;
 mod command;
-mod http;
+pub mod http;
 mod ledger;
 mod process;
 mod prometheus;

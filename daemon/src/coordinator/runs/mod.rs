@@ -14,6 +14,8 @@ use squall_experiments::admission::{self, Exposure};
 use squall_experiments::api::RunSummary;
 use squall_experiments::audit::What;
 use squall_experiments::experiment::Experiment;
+use squall_experiments::game_day::state::MEASUREMENT;
+use squall_experiments::notification::{Notification, Occasion, Of};
 use squall_experiments::plan::{Plan, PlannedStep};
 use squall_experiments::run_event::{Event, InjectionState, RunEvent, Verdict};
 use squall_experiments::run_state::{Input, Output, RunState, Settings};
@@ -24,6 +26,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::hub::{Hub, Late};
 use super::lever::SafetyLever;
+use super::notify::Notifier;
 use super::probes::{Prober, Tools};
 use super::store::Store;
 use crate::clock;
@@ -39,6 +42,7 @@ pub struct Runs {
     store: Store,
     tools: Arc<Tools>,
     lever: Arc<SafetyLever>,
+    notifier: Arc<Notifier>,
     tasks: TaskTracker,
     killed: CancellationToken,
     inner: Mutex<Inner>,
@@ -75,9 +79,15 @@ pub enum NotStarted {
 
 impl Runs {
     /// Takes up what an earlier coordinator left: its exposures stay held, its active runs are ended honestly.
-    pub fn open(hub: Arc<Hub>, store: Store, tools: Arc<Tools>, lever: Arc<SafetyLever>) -> anyhow::Result<Arc<Self>> {
+    pub fn open(
+        hub: Arc<Hub>,
+        store: Store,
+        tools: Arc<Tools>,
+        lever: Arc<SafetyLever>,
+        notifier: Arc<Notifier>,
+    ) -> anyhow::Result<Arc<Self>> {
         let (tasks, killed, inner) = (TaskTracker::new(), CancellationToken::new(), Mutex::default());
-        let runs = Arc::new(Runs { hub, store, tools, lever, tasks, killed, inner });
+        let runs = Arc::new(Runs { hub, store, tools, lever, notifier, tasks, killed, inner });
         for exposure in runs.store.held()? {
             let events: Vec<RunEvent> = log::parse(&runs.store.events(&exposure.run, 0)?)?;
             let unconfirmed = if exposure.dirty { open_injections(&events) } else { BTreeMap::new() };
@@ -144,6 +154,9 @@ impl Runs {
             self.ended(&run, &log, Ended { verdict: Verdict::Refused, why });
             return Err(error.into());
         }
+        if matches!(admission, Input::Admitted) {
+            self.tell(&summary, Occasion::RunStarted, None, "");
+        }
         let (hub, store) = (self.hub.clone(), self.store.clone());
         let task = RunTask { state, log: log.clone(), hub, store, prober, inputs, halts: halts_heard };
         let runs = self.clone();
@@ -161,6 +174,23 @@ impl Runs {
             }
         });
         Ok(run)
+    }
+
+    /// What a game day measures between its experiments is not told.
+    fn tell(&self, run: &RunSummary, event: Occasion, verdict: Option<Verdict>, detail: &str) {
+        if run.name.ends_with(MEASUREMENT) {
+            return;
+        }
+        self.notifier.say(Notification {
+            event,
+            id: run.run.clone(),
+            of: Of::Run,
+            name: run.name.clone(),
+            by: run.by.clone(),
+            verdict,
+            detail: detail.to_owned(),
+            wall_ms: clock::wall_ms(),
+        });
     }
 
     /// One critical section: what is granted is held before anyone else asks.
@@ -230,7 +260,9 @@ impl Runs {
         self.hub.record_own(What::Finished { run: run.to_owned(), verdict, why });
         self.store.finish(run, log.now_us(), ended.verdict, &ended.why);
         let mut inner = self.lock();
-        inner.active.remove(run);
+        if let Some(active) = inner.active.remove(run) {
+            self.tell(&active.summary, Occasion::of(ended.verdict), Some(ended.verdict), &ended.why);
+        }
         let Some(index) = inner.held.iter().position(|held| held.exposure.run == run) else { return };
         if ended.verdict == Verdict::Dirty {
             let held = &mut inner.held[index];

@@ -6,6 +6,7 @@
 mod game_days;
 mod schedules;
 mod tables;
+mod webhooks;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 pub use schedules::{Kept, Owner};
 pub use tables::prepare;
+pub use webhooks::{Delivery, Webhook};
 use writer::{Command, Write};
 
 /// In the data directory.
