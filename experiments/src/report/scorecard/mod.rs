@@ -144,8 +144,8 @@ impl Scorecard {
 
 fn card(step: &StepNow, reports: &BTreeMap<String, Report>, before: Option<&Scorecard>) -> Card {
     let report = step.run.as_ref().and_then(|run| reports.get(run));
-    let old = before.iter().flat_map(|before| before.suites.iter().flat_map(|suite| &suite.experiments));
-    let old = old.filter(|card| card.name == step.step.name && card.run.is_some()).last();
+    let mut old = before.iter().flat_map(|before| before.suites.iter().flat_map(|suite| &suite.experiments));
+    let old = old.rfind(|card| card.name == step.step.name && card.run.is_some());
     let why = match (&step.state, report) {
         (Progress::LeftOut, None) => "left out: the day ended before it".to_owned(),
         (_, Some(report)) if step.detail.is_empty() => report.why.clone(),
