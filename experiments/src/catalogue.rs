@@ -11,6 +11,7 @@ pub static ALL: &[(&str, &str)] = &[
     ("database-ring", include_str!("../catalogue/database-ring.yaml")),
     ("database-slow-link", include_str!("../catalogue/database-slow-link.yaml")),
     ("database-stopped", include_str!("../catalogue/database-stopped.yaml")),
+    ("flash-sale", include_str!("../catalogue/flash-sale.yaml")),
     ("log-disk-full", include_str!("../catalogue/log-disk-full.yaml")),
     ("partition-majority", include_str!("../catalogue/partition-majority.yaml")),
     ("partition-minority", include_str!("../catalogue/partition-minority.yaml")),

@@ -3,6 +3,7 @@
 //! A fault never acts: it compiles to these typed effects, and an agent can execute nothing else. Journal, crash recovery,
 //! dry run, policy and audit are written once, for effects. Adding a variant costs a review of its undo.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use cidr::IpCidr;
@@ -32,6 +33,8 @@ pub enum Effect {
     Unit(Unit),
     /// All processes of the host at once. Needs to be named in the node's policy.
     Host(HostWide),
+    /// Requests at a rate that does not wait for answers. Held by the process that sends them.
+    Load(Load),
 }
 
 /// Which packets. Empty lists mean "any"; all conditions must hold.
@@ -276,6 +279,64 @@ pub enum HostWide {
     },
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Load {
+    pub requests: Vec<Request>,
+    pub method: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// `{id}` in it (and in a URL) is another text for each request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Of one request, from when it is sent.
+    pub timeout: Span,
+    /// Most requests without an answer at a time; what is due beyond is not sent, and counted.
+    pub in_flight: u32,
+    /// One after the other; the last one's end holds on.
+    pub stages: Vec<Stage>,
+    pub seed: u64,
+    /// Least share of good answers (status below 400), else the hypothesis is refuted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_success: Option<Percent>,
+    /// Longest 99th percentile of the time from when a request was due to its answer, else the hypothesis is refuted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_p99: Option<Span>,
+}
+
+/// One kind of request among those of a load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// http or https. Redirects are answers and not followed.
+    pub url: String,
+    /// How often it is chosen, beside the others' weights.
+    #[serde(default = "Request::once")]
+    pub weight: u32,
+}
+
+impl Request {
+    fn once() -> u32 {
+        1
+    }
+}
+
+/// A rate, in requests per second, that goes evenly from one value to another.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    pub from: f64,
+    pub to: f64,
+    pub over: Span,
+}
+
+impl Load {
+    /// The highest rate of any stage, requests per second.
+    pub fn peak(&self) -> f64 {
+        self.stages.iter().flat_map(|stage| [stage.from, stage.to]).fold(0.0, f64::max)
+    }
+}
+
 /// What an effect occupies, so that two faults never share it. The second is refused and told who holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct ConflictKey(pub String);
@@ -329,6 +390,7 @@ impl Effect {
             Effect::Unit(_) => "unit",
             Effect::Host(HostWide::Freeze) => "host-freeze",
             Effect::Host(HostWide::Crash { .. }) => "host-crash",
+            Effect::Load(_) => "load",
         }
     }
 
@@ -349,6 +411,7 @@ impl Effect {
             Effect::Hog(Hog::Memory { .. }) => "memory".to_owned(),
             Effect::Unit(e) => format!("service:{}", e.service),
             Effect::Host(_) => "process:all".to_owned(),
+            Effect::Load(_) => "load".to_owned(),
         })
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod admission;
 pub mod api;
+pub mod arrivals;
 pub mod audit;
 pub mod blast_radius;
 pub mod catalogue;

@@ -36,13 +36,18 @@ pub fn web(host: &Host) {
         "/run/nginx-service.conf",
         "user root;\nworker_processes 1;\npid /run/nginx-service.pid;\nerror_log /run/nginx-error.log;\n\
          events { worker_connections 64; }\n\
-         http {\n  access_log off;\n  client_body_temp_path /run/nginx-body;\n  proxy_temp_path /run/nginx-proxy;\n  \
+         http {\n  access_log /run/nginx-access.log;\n  client_body_temp_path /run/nginx-body;\n  proxy_temp_path /run/nginx-proxy;\n  \
          fastcgi_temp_path /run/nginx-fastcgi;\n  uwsgi_temp_path /run/nginx-uwsgi;\n  scgi_temp_path /run/nginx-scgi;\n  \
          server {\n    listen 80;\n    location / { return 200 \"up\\n\"; }\n  }\n}\n",
     );
     let started = host.run("/usr/sbin/nginx", &["-e", "/run/nginx-error.log", "-c", "/run/nginx-service.conf"]);
     assert!(started.ok(), "nginx: {}{}", started.stdout, started.stderr);
     assert!(wait_until(Duration::from_secs(10), || web_runs(host)), "nginx does not answer on {}", host.name());
+}
+
+/// How many requests nginx has answered by its own log.
+pub fn web_answered(host: &Host) -> usize {
+    std::fs::read_to_string(host.path("/run/nginx-access.log")).unwrap_or_default().lines().count()
 }
 
 pub fn web_runs(host: &Host) -> bool {

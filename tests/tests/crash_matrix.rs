@@ -15,7 +15,7 @@ use squall_tests::services;
 use squall_tests::skip::lab_is_possible;
 
 /// Host, fault, what it is on, parameters.
-const FAULTS: [(&str, &str, &str, &str); 10] = [
+const FAULTS: [(&str, &str, &str, &str); 11] = [
     ("latency", "network-latency", "", "{latency: 30ms}"),
     ("loss", "network-loss", "", "{percent: 100%}"),
     ("partition", "network-partition", "", "{peers: [10.77.0.0/24], how: reject}"),
@@ -26,11 +26,15 @@ const FAULTS: [(&str, &str, &str, &str); 10] = [
     ("service", "service-stop", "", "{service: cache}"),
     ("restart", "service-restart", "", "{service: web}"),
     ("stall", "host-freeze", "", "{}"),
+    ("load", "traffic-surge", "", "{rate: 50, requests: [{url: \"http://ctl.lab/\"}]}"),
 ];
 
 /// Of every host.
 fn agent() -> Agent {
-    Agent { policy: format!("{}wholeHost: [freeze]\n", services::POLICY), ..Agent::default() }
+    Agent {
+        policy: format!("{}wholeHost: [freeze]\nload: {{targets: [10.77.0.0/24], rate: 50}}\n", services::POLICY),
+        ..Agent::default()
+    }
 }
 
 /// Points of `squalld::agent::crash`.
@@ -89,7 +93,7 @@ metadata: {{name: crash-{host}}}
 hypothesis: Nothing is left.
 steadyState:
   - {{name: control, tcp: {{address: \"ctl.lab:7\"}}, every: 100ms, tolerance: {{success: \">= 50%\", minSamples: 1}}}}
-blastRadius: {{nodes: 10, concurrentRuns: 20}}
+blastRadius: {{nodes: 11, concurrentRuns: 20}}
 method:
   - fault: {fault}
     on: {{nodes: {{name: {host}}}{on}}}

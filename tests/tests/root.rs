@@ -20,4 +20,5 @@ mod root {
     mod run_local;
     mod service_restart;
     mod service_stop;
+    mod traffic_surge;
 }

@@ -28,6 +28,13 @@ pub fn of(hold: &Hold) -> Vec<String> {
         }
         Hold::Hog { hog: Hog::Cpu { workers, load }, .. } => vec![format!("burns {load} of {workers} processors")],
         Hold::Hog { hog: Hog::Memory { .. }, bytes } => vec![format!("occupies {} of memory", readable(*bytes))],
+        Hold::Load { load, hosts } => {
+            let to = |(host, addresses): &(String, Vec<std::net::SocketAddr>)| {
+                let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                format!("sends up to {} requests a second to {host} ({})", load.peak(), addresses.join(", "))
+            };
+            hosts.iter().map(to).collect()
+        }
         Hold::Unit { service, .. } => vec![format!("stops {}", defined(service))],
         Hold::Host { what, own, protected, services } => {
             let verb = if *what == HostWide::Freeze { "freezes" } else { "kills" };

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IndexedRandom as _;
 use squall_experiments::effect::{
-    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Freeze, Hog, HoldSpace, HostWide,
-    PacketDelay, PacketFilter, SendSignal, SignalName, Spare, Unit, UnitAction,
+    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Freeze, Hog, HoldSpace, HostWide, Load,
+    PacketDelay, PacketFilter, Request, SendSignal, SignalName, Spare, Stage, Unit, UnitAction,
 };
 use squall_experiments::target::{Pick, ProcessSelector};
 use squall_experiments::units::{Percent, Size, Span};
@@ -80,7 +80,7 @@ fn milliseconds(random: &mut impl Rng) -> u64 {
 }
 
 fn effect(random: &mut impl Rng, ground: &Ground) -> Effect {
-    match random.random_range(0..10) {
+    match random.random_range(0..11) {
         0 => Effect::PacketFilter(PacketFilter {
             flow: flow(random),
             how: *[Cut::Drop, Cut::Reject, Cut::Reset].choose(random).unwrap(),
@@ -132,10 +132,34 @@ fn effect(random: &mut impl Rng, ground: &Ground) -> Effect {
             let most = *[0, 0, 1, 1, 2, 17].choose(random).unwrap();
             Effect::Host(HostWide::Crash { restart: (0..most).map(|_| service(random)).collect() })
         }
+        9 => Effect::Load(load(random)),
         _ => Effect::Hog(match random.random_ratio(1, 2) {
             true => cpu(random),
             false => Hog::Memory { amount: Amount::Bytes(Size(u64::MAX)), reserve: Size(0) },
         }),
+    }
+}
+
+fn load(random: &mut impl Rng) -> Load {
+    let urls = *[0, 1, 1, 1, 2, 16, 17].choose(random).unwrap();
+    let mut rate = || *[0.0, 1.0, 10.0, 100.0, 101.0, 1000.0, 1001.0, 1e6, 2e6].choose(random).unwrap();
+    let stages = vec![Stage { from: rate(), to: rate(), over: Span(Duration::from_secs(1)) }];
+    Load {
+        requests: (0..urls)
+            .map(|_| Request {
+                url: text(random, "http://10.0.0.1/".to_owned()),
+                weight: u32::from(!random.random_ratio(1, 20)),
+            })
+            .collect(),
+        method: text(random, "GET".to_owned()),
+        headers: [(text(random, "x-of".to_owned()), text(random, "squall".to_owned()))].into(),
+        body: None,
+        timeout: span(random),
+        in_flight: *[0, 1, 256, 256, 256, 10_000, 10_001].choose(random).unwrap(),
+        stages,
+        seed: random.random(),
+        min_success: None,
+        max_p99: None,
     }
 }
 

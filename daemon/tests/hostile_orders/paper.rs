@@ -38,11 +38,22 @@ pub struct Paper {
     pub not_processes: Vec<u64>,
     pub services: Vec<&'static str>,
     pub whole_host: Vec<&'static str>,
+    pub load_rate: Option<u64>,
 }
 
 pub const FAULTS: [&str; 4] = ["network-loss", "network-latency", "cpu-pressure", "disk-fill"];
-pub const EFFECTS: [&str; 9] =
-    ["packet-filter", "packet-delay", "signal", "freeze", "hold-space", "hog", "unit", "host-freeze", "host-crash"];
+pub const EFFECTS: [&str; 10] = [
+    "packet-filter",
+    "packet-delay",
+    "signal",
+    "freeze",
+    "hold-space",
+    "hog",
+    "unit",
+    "host-freeze",
+    "host-crash",
+    "load",
+];
 pub const SERVICES: [&str; 3] = ["web", "db@1", "cache.service"];
 const WHOLE: [&str; 2] = ["freeze", "crash"];
 pub const INTERFACES: [&str; 4] = ["eth0", "eth1", "mgmt0", "lo"];
@@ -97,6 +108,7 @@ impl Paper {
         if random.random_ratio(2, 3) {
             paper.services = some(random, &SERVICES);
         }
+        paper.load_rate = maybe(random, &[10, 100, 1000]);
         if random.random_ratio(1, 2) {
             paper.whole_host = some(random, &WHOLE);
         }
@@ -153,6 +165,9 @@ impl Paper {
         let _ = writeln!(text, "mountNamespace: {{not: [{}]}}", numbers(&self.not_mount));
         let _ = writeln!(text, "pidNamespace: {{not: [{}]}}", numbers(&self.not_processes));
         let _ = writeln!(text, "wholeHost: [{}]", self.whole_host.join(", "));
+        if let Some(rate) = self.load_rate {
+            let _ = writeln!(text, "load: {{targets: [10.0.0.0/8], rate: {rate}}}");
+        }
         let each = self.services.iter().map(|name| format!("{name}: {{unit: {}.service}}", name.replace('.', "-")));
         let _ = writeln!(text, "services: {{{}}}", each.collect::<Vec<_>>().join(", "));
         text

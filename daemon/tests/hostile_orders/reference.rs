@@ -20,6 +20,7 @@ pub fn broken(paper: &Paper, order: &Order, ground: &Ground) -> Vec<&'static str
     rule("duration", paper.duration_s.is_some_and(|limit| order.duration_ms > limit * 1000));
     rule("lease", paper.lease_s.is_some_and(|limit| order.lease_ms > limit * 1000));
     // `kept`: of a million million packets, those that come through all of it.
+    let mut rates = None::<u64>;
     let (mut nanoseconds, mut workers, mut kept) = (0_u128, 0_u64, 1_000_000_000_000_u128);
     let mut keep = |percent: f64| kept = kept * (100 - percent as u128) / 100;
     for effect in &order.effects {
@@ -40,6 +41,10 @@ pub fn broken(paper: &Paper, order: &Order, ground: &Ground) -> Vec<&'static str
             Effect::Signal(_) => rule("irreversible", paper.irreversible == Some(false)),
             Effect::Freeze(_) | Effect::Hog(Hog::Memory { .. }) => {}
             Effect::Unit(unit) => rule("service", !paper.services.contains(&unit.service.as_str())),
+            Effect::Load(load) => {
+                let highest = load.stages.iter().flat_map(|stage| [stage.from as u64, stage.to as u64]).max();
+                rates = Some(rates.unwrap_or(0) + highest.unwrap_or(0));
+            }
             Effect::Host(HostWide::Freeze) => rule("whole host", !paper.whole_host.contains(&"freeze")),
             Effect::Host(HostWide::Crash { restart }) => {
                 rule("irreversible", paper.irreversible == Some(false));
@@ -56,6 +61,7 @@ pub fn broken(paper: &Paper, order: &Order, ground: &Ground) -> Vec<&'static str
             }
         }
     }
+    rule("load rate", rates.is_some_and(|asked| paper.load_rate.is_none_or(|limit| asked > limit)));
     rule("latency", paper.latency_ms.is_some_and(|limit| nanoseconds > u128::from(limit) * 1_000_000));
     rule("workers", paper.workers.is_some_and(|limit| workers > limit));
     let whole = 1_000_000_000_000_u128;
@@ -71,6 +77,7 @@ fn kind(effect: &Effect) -> &'static str {
         Effect::Freeze(_) => "freeze",
         Effect::HoldSpace(_) => "hold-space",
         Effect::Hog(_) => "hog",
+        Effect::Load(_) => "load",
         Effect::Unit(_) => "unit",
         Effect::Host(HostWide::Freeze) => "host-freeze",
         Effect::Host(HostWide::Crash { .. }) => "host-crash",
@@ -142,6 +149,19 @@ fn malformed(order: &Order) -> bool {
             Effect::Hog(Hog::Cpu { workers, .. }) => *workers == 0,
             Effect::Hog(Hog::Memory { .. }) => false,
             Effect::Unit(unit) => !name(&unit.service),
+            Effect::Load(load) => {
+                let text = |text: &str| plain(text, 4095);
+                !(1..=16).contains(&load.requests.len())
+                    || load.requests.iter().any(|request| !text(&request.url) || request.weight == 0)
+                    || !name(&load.method)
+                    || load.headers.iter().any(|(key, value)| !name(key) || !text(value))
+                    || load.stages.iter().any(|stage| {
+                        stage.from < 0.0 || stage.to > 1e6 || stage.over.0.as_millis() > u128::from(YEAR_MS)
+                    })
+                    || !(1..=10_000).contains(&load.in_flight)
+                    || load.timeout.0.is_zero()
+                    || load.timeout.0.as_millis() > u128::from(YEAR_MS)
+            }
             Effect::Host(HostWide::Freeze) => false,
             Effect::Host(HostWide::Crash { restart }) => {
                 let twice = restart.iter().any(|one| restart.iter().filter(|other| *other == one).count() > 1);

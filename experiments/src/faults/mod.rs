@@ -15,6 +15,7 @@ pub mod process_pause;
 pub mod service_restart;
 pub mod service_stop;
 mod topology;
+pub mod traffic_surge;
 
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
@@ -208,6 +209,7 @@ pub static ALL: &[Entry] = &[
     Entry::of::<service_restart::ServiceRestart>(),
     Entry::of::<host_freeze::HostFreeze>(),
     Entry::of::<host_crash::HostCrash>(),
+    Entry::of::<traffic_surge::TrafficSurge>(),
 ];
 
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -3,8 +3,8 @@
 use cidr::IpCidr;
 
 use crate::effect::{
-    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Hog, HostWide, PacketDelay, Protocol,
-    UnitAction,
+    Amount, Connections, Cut, Direction, Distribution, Effect, Engine, Flow, Hog, HostWide, Load, PacketDelay,
+    Protocol, Stage, UnitAction,
 };
 use crate::target::{Pick, ProcessSelector};
 use crate::units::{Percent, Size, Span};
@@ -59,6 +59,7 @@ pub fn in_words(effect: &Effect) -> String {
             let back = unit.back_within.map(|back| format!("; must be back within {back}")).unwrap_or_default();
             format!("{done} {}{back}", unit.service)
         }
+        Effect::Load(load) => self::load(load),
         Effect::Host(HostWide::Freeze) => {
             "stops every process of the host but Squall's own and protected ones".to_owned()
         }
@@ -70,6 +71,25 @@ pub fn in_words(effect: &Effect) -> String {
             }
         }
     }
+}
+
+fn load(load: &Load) -> String {
+    let urls: Vec<&str> = load.requests.iter().map(|request| request.url.as_str()).collect();
+    let stage = |stage: &Stage| match (stage.from == stage.to, stage.over == Span::default()) {
+        (true, true) => format!("{}/s", stage.to),
+        (true, false) => format!("{}/s for {}", stage.to, stage.over),
+        (false, _) => format!("{}/s to {}/s within {}", stage.from, stage.to, stage.over),
+    };
+    let stages: Vec<String> = load.stages.iter().map(stage).collect();
+    let mut text = format!("sends {} {}: {}", load.method, urls.join(", "), stages.join(", then "));
+    text += &format!("; at most {} unanswered, each for {}", load.in_flight, load.timeout);
+    if let Some(share) = load.min_success {
+        text += &format!("; success must be >= {share}");
+    }
+    if let Some(p99) = load.max_p99 {
+        text += &format!("; p99 must be <= {p99}");
+    }
+    text
 }
 
 fn packet_delay(delay: &PacketDelay) -> String {

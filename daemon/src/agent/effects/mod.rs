@@ -18,6 +18,7 @@ pub mod flow_rules;
 pub mod freeze;
 pub mod hog;
 pub mod host;
+pub mod load;
 pub mod packet_delay;
 pub mod packet_filter;
 pub mod reach;
@@ -30,7 +31,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use squall_experiments::effect::{Effect, Hog, HostWide, PacketDelay, PacketFilter, SendSignal, UnitAction};
+use squall_experiments::effect::{Effect, Hog, HostWide, Load, PacketDelay, PacketFilter, SendSignal, UnitAction};
 use squall_experiments::target::ProcessSelector;
 use squall_experiments::units::Span;
 
@@ -117,6 +118,11 @@ pub enum Hold {
         protected: Vec<ProcessSelector>,
         services: Vec<(Service, PathBuf)>,
     },
+    /// `hosts`: every name in a URL and the addresses that it meant, which are the only ones that are spoken to.
+    Load {
+        load: Load,
+        hosts: Vec<(String, Vec<SocketAddr>)>,
+    },
 }
 
 /// One flow that a network effect leaves alone, resolved. None matches anything.
@@ -200,6 +206,7 @@ pub fn prepare(effect: &Effect, context: &Context) -> Result<Prepared, Refusal> 
         Effect::Hog(effect) => hog::prepare(effect, context),
         Effect::Unit(effect) => service::prepare(effect, context),
         Effect::Host(effect) => host::prepare(effect, context),
+        Effect::Load(effect) => load::prepare(effect),
     }
 }
 
@@ -221,6 +228,7 @@ pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
         Hold::Unit { service, action, back_within, mark } => {
             service::hold(&service, action, back_within, &mark, tether)
         }
+        Hold::Load { load, hosts } => load::hold(&load, &hosts, tether),
         Hold::Host { what, own, protected, services } => host::hold(&what, &own, &protected, &services, tether),
     }
 }

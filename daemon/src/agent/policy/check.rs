@@ -85,6 +85,7 @@ impl Policy {
             reasons.extend(self.whole_refusals(effect, place));
         }
         reasons.extend(self.magnitude_refusals(&order.effects));
+        reasons.extend(self.load_refusals(&order.effects));
         reasons
     }
 
@@ -106,7 +107,7 @@ impl Policy {
                     load = if *each > load { *each } else { load };
                 }
                 Effect::Hog(Hog::Memory { .. }) | Effect::HoldSpace(_) | Effect::Signal(_) | Effect::Freeze(_) => {}
-                Effect::Unit(_) | Effect::Host(_) => {}
+                Effect::Unit(_) | Effect::Host(_) | Effect::Load(_) => {}
             }
         }
         // To a millionth of a percent, so that 30% is not above 30%.
@@ -246,6 +247,7 @@ impl Policy {
                     reasons.extend(self.path_refusal(directory));
                     space.push((directory, *bytes));
                 }
+                Hold::Load { hosts, .. } => reasons.extend(self.load_target_refusals(hosts)),
                 Hold::Hog { hog: Hog::Memory { .. }, bytes } => memory = memory.saturating_add(*bytes),
                 _ => {}
             }

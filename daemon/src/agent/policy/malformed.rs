@@ -1,6 +1,6 @@
 //! What no policy allows: orders that no honest coordinator writes. Pure: the host is not looked at.
 
-use squall_experiments::effect::{Effect, Flow, Hog, HostWide};
+use squall_experiments::effect::{Effect, Flow, Hog, HostWide, Load};
 use squall_experiments::target::ProcessSelector;
 use squall_experiments::wire::Order;
 
@@ -12,6 +12,8 @@ const MOST_PORTS: usize = 1024;
 const LONGEST_NAME: usize = 512;
 /// Bytes of a path or of a pattern (PATH_MAX without its end).
 const LONGEST_PATH: usize = 4095;
+/// Bytes of a request's body.
+const LONGEST_BODY: usize = 64 * 1024;
 /// Bytes of an interface's name (IFNAMSIZ without its end).
 const LONGEST_INTERFACE: usize = 15;
 /// Nothing that people plan takes longer than a year, and arithmetic with it stays far from its ends.
@@ -54,6 +56,7 @@ impl Found {
             Effect::Hog(Hog::Cpu { workers: 0, .. }) => self.say("workers: none".to_owned()),
             Effect::Hog(Hog::Cpu { .. } | Hog::Memory { .. }) => {}
             Effect::Unit(effect) => self.name("service", &effect.service),
+            Effect::Load(load) => self.load(load),
             Effect::Host(HostWide::Freeze) => {}
             Effect::Host(HostWide::Crash { restart }) => {
                 if restart.len() > MOST_EFFECTS {
@@ -67,6 +70,39 @@ impl Found {
                     }
                 }
             }
+        }
+    }
+
+    fn load(&mut self, load: &Load) {
+        if !(1..=MOST_EFFECTS).contains(&load.requests.len()) || !(1..=MOST_EFFECTS).contains(&load.stages.len()) {
+            self.say(format!("load: not 1 to {MOST_EFFECTS} requests and stages"));
+            return;
+        }
+        for request in &load.requests {
+            self.text("url", &request.url, LONGEST_PATH);
+            if request.weight == 0 {
+                self.say("weight: none".to_owned());
+            }
+        }
+        self.name("method", &load.method);
+        if load.headers.len() > MOST_EFFECTS || load.body.as_ref().is_some_and(|body| body.len() > LONGEST_BODY) {
+            self.say(format!("load: more than {MOST_EFFECTS} headers, or a body above {LONGEST_BODY} bytes"));
+            return;
+        }
+        for (name, value) in &load.headers {
+            self.name("header", name);
+            self.text("header", value, LONGEST_PATH);
+        }
+        let rates = load.stages.iter().flat_map(|stage| [stage.from, stage.to]);
+        if rates.into_iter().any(|rate| !(0.0..=1e6).contains(&rate)) || !(1..=10_000).contains(&load.in_flight) {
+            self.say("load: a rate is not from 0 to a million, or requests in flight not from 1 to 10000".to_owned());
+        }
+        let longest = std::time::Duration::from_millis(LONGEST_MS);
+        if load.timeout.0.is_zero()
+            || load.timeout.0 > longest
+            || load.stages.iter().any(|stage| stage.over.0 > longest)
+        {
+            self.say("load: a time is not above zero and at most 366 days".to_owned());
         }
     }
 

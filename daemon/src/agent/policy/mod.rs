@@ -1,6 +1,7 @@
 //! A node's own limits, which no coordinator can widen. Every refusal says which line of the policy it stands on.
 
 mod check;
+mod load;
 mod malformed;
 mod read;
 mod whole;
@@ -85,6 +86,9 @@ pub struct Policy {
     pub services: Vec<Rule<Service>>,
     /// What may be done to all processes at once: `freeze`, `crash`; without it, nothing.
     pub whole_host: Vec<Rule<String>>,
+    /// Networks to which load may be sent, and how many requests a second; without it, none.
+    pub load_targets: Vec<Rule<IpCidr>>,
+    pub load_rate: Option<Rule<f64>>,
 }
 
 impl Policy {

@@ -42,7 +42,7 @@ impl Reader<'_> {
     }
 
     fn policy(&mut self, document: &Node<'_>) -> Policy {
-        const KEYS: [&str; 13] = [
+        const KEYS: [&str; 14] = [
             "apiVersion",
             "kind",
             "irreversible",
@@ -56,6 +56,7 @@ impl Reader<'_> {
             "pidNamespace",
             "services",
             "wholeHost",
+            "load",
         ];
         let mut policy = Policy { source: self.source.to_owned(), ..Policy::default() };
         let mut said = (false, false);
@@ -74,6 +75,7 @@ impl Reader<'_> {
                 "allow" => self.allow(value, &mut policy),
                 "networkNamespace" => policy.network_namespaces = self.not(value),
                 "pidNamespace" => policy.pid_namespaces = self.not(value),
+                "load" => self.load(value, &mut policy),
                 "services" => policy.services = self.services(value),
                 "wholeHost" => policy.whole_host = self.words(value, &["freeze", "crash"]),
                 _ => policy.mount_namespaces = self.not(value),
@@ -102,6 +104,18 @@ impl Reader<'_> {
                 "workers" => limits.workers = self.value(value),
                 _ => limits.load = self.value(value),
             }
+        }
+    }
+
+    fn load(&mut self, node: &Node<'_>, policy: &mut Policy) {
+        for (key, value) in self.entries(node, &["targets", "rate"]) {
+            match key.as_str() {
+                "targets" => policy.load_targets = self.list(value),
+                _ => policy.load_rate = self.value(value),
+            }
+        }
+        if policy.load_targets.is_empty() || !policy.load_rate.as_ref().is_some_and(|rule| rule.value > 0.0) {
+            self.mistake(node, "expected `targets` (networks) and `rate` (requests per second), both of them");
         }
     }
 
