@@ -9,7 +9,7 @@ use squall_tests::fleet::Run;
 use squall_tests::scene::{Scene, assert_bites, experiment, reports, within};
 use squall_tests::services;
 
-const POLICY: &str = "load: {targets: [10.77.0.0/24], rate: 100}\n";
+const POLICY: &str = "load: {targets: [10.77.0.0/24, 'fd77::/64'], rate: 100}\n";
 
 fn step(more: &str, duration: &str) -> String {
     format!(
@@ -103,7 +103,7 @@ fn load_ends_with_its_agent_and_goes_only_where_the_policy_lets_it() {
         ("", "it allows no load"),
         ("load: {targets: [10.78.0.0/24], rate: 100}\n", "is not among the targets of load"),
         (
-            "load: {targets: [10.77.0.0/24], rate: 40}\n",
+            "load: {targets: [10.77.0.0/24, 'fd77::/64'], rate: 40}\n",
             "a load of 50 requests per second is above this node's limit of 40",
         ),
     ] {
