@@ -32,7 +32,10 @@ const FAULTS: [(&str, &str, &str, &str); 11] = [
 /// Of every host.
 fn agent() -> Agent {
     Agent {
-        policy: format!("{}wholeHost: [freeze]\nload: {{targets: [10.77.0.0/24, 'fd77::/64'], rate: 50}}\n", services::POLICY),
+        policy: format!(
+            "{}wholeHost: [freeze]\nload: {{targets: [10.77.0.0/24, 'fd77::/64'], rate: 50}}\n",
+            services::POLICY
+        ),
         ..Agent::default()
     }
 }

@@ -118,6 +118,8 @@ impl Role<'_> {
             Hold::Freeze { .. } => {
                 role(&[Capability::SysPtrace], Needs { trace: Trace::Requests(&FREEZING), ..idle }, None)
             }
+            // Names were resolved when it was ordered.
+            Hold::Load { .. } => role(&[], Needs { sockets: &RESOLVING, ..idle }, Some(Vec::new())),
             Hold::Space { directory, .. } => {
                 role(&[Capability::DacOverride], idle, Some(vec![Writable::Directory(directory)]))
             }
