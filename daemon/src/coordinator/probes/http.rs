@@ -8,7 +8,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, Response, Url, redirect};
 use squall_experiments::probe::{HttpProbe, Outcome};
 
-use super::{Measured, address};
+use super::Measured;
+use super::address::{self, Names};
 
 /// Of a body, for `contains` and for messages; the rest is not read.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -16,6 +17,7 @@ pub const MAX_BODY: usize = 256 * 1024;
 /// Made when first needed: reading the system's certificates takes longer than all the rest of a start.
 #[derive(Default)]
 pub struct Clients {
+    pub names: Names,
     plain: OnceLock<Result<Client, String>>,
     tls: OnceLock<Result<Client, String>>,
 }
@@ -35,28 +37,28 @@ impl Clients {
             None => return Err(format!("`{url}` names no host")),
         }
         let made = match url.scheme() {
-            "http" => self.plain.get_or_init(|| build(|builder| builder.tls_certs_only([]))),
-            "https" => self.tls.get_or_init(|| build(|builder| builder)),
+            "http" => self.plain.get_or_init(|| build(&self.names, |builder| builder.tls_certs_only([]))),
+            "https" => self.tls.get_or_init(|| build(&self.names, |builder| builder)),
             other => return Err(format!("`{other}` is neither http nor https")),
         };
         made.as_ref().map_err(Clone::clone)
     }
 }
 
-fn build(with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> Result<Client, String> {
+fn build(names: &Names, with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> Result<Client, String> {
     // Fails if it is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
-        .dns_resolver(Arc::new(Resolver))
+        .dns_resolver(Arc::new(Resolver(names.clone())))
         // A kept connection would hide what a fault does to new ones, and it belongs to the latency.
         .pool_max_idle_per_host(0)
         .user_agent(concat!("squall/", env!("CARGO_PKG_VERSION")));
     with(builder).build().map_err(|error| format!("no HTTP client can be made: {}", causes(&error)))
 }
 
-struct Resolver;
+struct Resolver(Names);
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -64,8 +66,9 @@ struct NotResolved(String);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let names = self.0.clone();
         Box::pin(async move {
-            let found = address::resolve(name.as_str(), 0).await.map_err(NotResolved)?;
+            let found = names.resolve(name.as_str(), 0).await.map_err(NotResolved)?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -224,4 +227,64 @@ fn causes(error: &reqwest::Error) -> String {
     }
     said.dedup();
     if said.is_empty() { error.to_string() } else { said.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use squall_experiments::units::Span;
+
+    /// Answers every connection, and counts them.
+    async fn shop() -> (u16, Arc<std::sync::atomic::AtomicUsize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = count.clone();
+        let answer = axum::routing::get(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { "goods" }
+        });
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/", answer)).await });
+        (port, count)
+    }
+
+    fn probe(url: &str) -> HttpProbe {
+        HttpProbe {
+            timeout: Span::from_millis(5000),
+            ..serde_json::from_value(serde_json::json!({"url": url})).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_metadata_is_not_asked_and_neither_is_an_address_however_it_is_written() {
+        let (names, looks) = Names::told(&[&["169.254.169.254", "64:ff9b::a9fe:a9fe", "fd20:ce::254"]]);
+        let clients = Clients { names, ..Clients::default() };
+        let measured = measure(&probe("http://shop.lab/"), &clients).await;
+        assert_eq!(measured.outcome, Outcome::Unknown);
+        assert!(measured.detail.contains("shop.lab: link-local and metadata addresses"), "{}", measured.detail);
+        assert_eq!(looks.load(Ordering::Relaxed), 1);
+        for host in ["2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "[::ffff:a9fe:a9fe]"] {
+            let measured = measure(&probe(&format!("http://{host}/")), &clients).await;
+            assert!(measured.outcome == Outcome::Unknown && measured.detail.contains("metadata"), "{host}");
+        }
+        assert_eq!(looks.load(Ordering::Relaxed), 1, "an address needs no look");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_answer_is_asked_where_it_was_judged_and_judged_again_at_the_next_look() {
+        let (port, asked) = shop().await;
+        let (names, looks) = Names::told(&[&["127.0.0.1"], &["169.254.169.254"], &["169.254.169.254", "127.0.0.1"]]);
+        let clients = Clients { names, ..Clients::default() };
+        let probe = probe(&format!("http://shop.lab:{port}/"));
+        // One look for one request: had there been a second one, it would have led to the metadata service.
+        let measured = measure(&probe, &clients).await;
+        assert_eq!((measured.outcome, looks.load(Ordering::Relaxed)), (Outcome::Ok, 1), "{}", measured.detail);
+        assert_eq!(measure(&probe, &clients).await.outcome, Outcome::Unknown);
+        assert_eq!((asked.load(Ordering::Relaxed), looks.load(Ordering::Relaxed)), (1, 2));
+        // Of several answers only what may be asked is.
+        assert_eq!(measure(&probe, &clients).await.outcome, Outcome::Ok);
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
 }

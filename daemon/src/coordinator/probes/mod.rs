@@ -55,7 +55,7 @@ impl Tools {
         let measured = if let Some(http) = &probe.http {
             http::measure(http, &self.http).await
         } else if let Some(tcp) = &probe.tcp {
-            tcp::measure(tcp).await
+            tcp::measure(tcp, &self.http.names).await
         } else if let Some(process) = &probe.process {
             process::measure(process, probe.tolerance.value.is_some(), &self.hub).await
         } else if let Some(command) = &probe.command {
