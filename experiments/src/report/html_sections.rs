@@ -40,7 +40,7 @@ pub(super) fn probe(out: &mut String, report: &Report, probe: &ProbeReport, inde
             "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td>{value}<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\"><small>{}</small></td></tr>",
             words::phase(s.phase),
-            judgement(s.judgement),
+            if probe.degraded(s) { mark("warn", BANG, "degraded") } else { judgement(s.judgement) },
             s.samples,
             s.ok,
             s.bad,

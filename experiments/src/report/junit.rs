@@ -94,6 +94,7 @@ fn of_probe(probe: &ProbeReport, statistics: &Statistics) -> Outcome {
     let why = if statistics.detail.is_empty() { probe.tolerance.join(", ") } else { statistics.detail.clone() };
     match statistics.judgement {
         Some(Judgement::Pass) => Outcome::Passed,
+        _ if probe.degraded(statistics) => Outcome::Skipped(format!("degraded, and not essential: {why}")),
         Some(Judgement::Fail) => Outcome::Failed(why),
         Some(Judgement::Unknown) => Outcome::Error(why),
         None => Outcome::Skipped("sampled, not judged in this phase".to_owned()),

@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::series::Point;
+use super::series::{Point, Statistics};
 use super::{InjectionRow, ProbeReport, words};
 use crate::effect_size::{Comparison, Group, compare};
 use crate::ledger::Account;
 use crate::plan::Plan;
-use crate::probe::{Outcome, Phase, Probe};
+use crate::probe::{Judgement, Outcome, Phase, Probe};
 use crate::recovery::{DEFAULT_SUSTAINED, Recovery, Timeline};
 use crate::run_event::{Event, RunEvent};
 use crate::since_fault::{Value, change};
@@ -246,6 +246,12 @@ fn group(probe: &ProbeReport, events: &[RunEvent], wanted: Phase) -> Group {
 }
 
 impl ProbeReport {
+    /// Out of its tolerance while a fault was active, and not essential.
+    pub fn degraded(&self, statistics: &Statistics) -> bool {
+        let failed = statistics.phase == Phase::During && statistics.judgement == Some(Judgement::Fail);
+        failed && !self.essential
+    }
+
     /// What a reader wants to know of the service, one thing a line: (what, how it was).
     pub fn service(&self) -> Vec<(String, String)> {
         let mut lines = Vec::new();
@@ -256,7 +262,7 @@ impl ProbeReport {
             lines.push(("availability".to_owned(), text));
         }
         if !self.essential {
-            let broken = self.phase(Phase::During).is_some_and(|s| s.judgement == Some(crate::probe::Judgement::Fail));
+            let broken = self.phases.iter().any(|statistics| self.degraded(statistics));
             let text = if broken {
                 "not essential: degraded while the fault was active"
             } else {

@@ -73,7 +73,7 @@ fn probe(out: &mut String, probe: &ProbeReport) {
     if !probe.has_values() {
         rows[0].pop();
     }
-    rows.extend(probe.phases.iter().map(|statistics| numbers(statistics, probe.has_values())));
+    rows.extend(probe.phases.iter().map(|statistics| numbers(probe, statistics)));
     aligned(out, "    ", &rows, 2);
     for (what, text) in probe.service() {
         let _ = writeln!(out, "    {what}: {text}");
@@ -83,7 +83,8 @@ fn probe(out: &mut String, probe: &ProbeReport) {
     }
 }
 
-fn numbers(statistics: &Statistics, with_values: bool) -> Vec<String> {
+fn numbers(probe: &ProbeReport, statistics: &Statistics) -> Vec<String> {
+    let judgement = words::judgement(statistics.judgement);
     let time = |us| words::percentile(us, statistics.measured);
     let p99 = match statistics.measured {
         0 => "-".to_owned(),
@@ -91,7 +92,7 @@ fn numbers(statistics: &Statistics, with_values: bool) -> Vec<String> {
     };
     let mut row = vec![
         words::phase(statistics.phase).to_owned(),
-        words::judgement(statistics.judgement).to_owned(),
+        if probe.degraded(statistics) { "degraded" } else { judgement }.to_owned(),
         statistics.samples.to_string(),
         statistics.ok.to_string(),
         statistics.bad.to_string(),
@@ -101,7 +102,7 @@ fn numbers(statistics: &Statistics, with_values: bool) -> Vec<String> {
         time(statistics.p95_us),
         p99,
     ];
-    if with_values {
+    if probe.has_values() {
         row.push(statistics.values.map_or_else(|| "-".to_owned(), range));
     }
     row

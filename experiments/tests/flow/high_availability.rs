@@ -147,6 +147,9 @@ fn what_is_not_essential_degrades_and_refutes_nothing() {
     assert!(world.why().ends_with("degraded meanwhile: recommendations"), "{}", world.why());
     let lines = reported(&world, "recommendations").service();
     assert!(lines.iter().any(|(_, text)| text.contains("degraded while the fault was active")), "{lines:?}");
+    let report = report(&world);
+    assert!(report.text().contains("during  degraded"), "{}", report.text());
+    assert!(report.junit().contains("failures=\"0\" errors=\"0\" skipped=\"1\""), "{}", report.junit());
 }
 
 #[test]
