@@ -126,12 +126,17 @@ fn programs() -> String {
     format!("/usr/lib/postgresql/{newest}/bin")
 }
 
-/// Waits until a primary and two replicas that follow it are there.
-pub(super) fn wait_for_replicas(lab: &Lab) {
+/// Waits until a primary and two replicas that follow it are there; `synchronous`: and one of them may take over, as Patroni has written down.
+pub(super) fn wait_for_replicas(lab: &Lab, synchronous: bool) {
     let streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    // PostgreSQL waits for a replica a moment before etcd has it, and only what etcd has may take over.
+    let may_take_over = |node: &str| {
+        let cluster = lab.host(CONTROL).run("curl", &["-sf", "-m", "2", &format!("http://{node}.lab:8008/cluster")]);
+        cluster.stdout.contains("sync_standby")
+    };
     let following = || {
         std::thread::sleep(Duration::from_millis(200));
-        sql(lab, streams).stdout.trim() == "2"
+        sql(lab, streams).stdout.trim() == "2" && (!synchronous || NODES.into_iter().all(may_take_over))
     };
     let log = || std::fs::read_to_string(lab.host("db1").path("/var/log/patroni.log")).unwrap_or_default();
     assert!(wait_until(OPENING, following), "the database does not come up:\n{}", log());

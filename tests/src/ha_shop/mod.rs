@@ -108,8 +108,8 @@ impl Recipe {
         programs.extend(balancer::start(&lab, &self));
         programs.extend(web::start(&lab, &self));
         programs.extend(monitoring::start(&lab, &self));
-        let mut shop = Shop { programs, lab, opened_after: Duration::ZERO };
-        database::wait_for_replicas(&shop.lab);
+        let mut shop = Shop { programs, lab, recipe: self, opened_after: Duration::ZERO };
+        shop.wait_for_replicas();
         database::fill(&shop.lab);
         shop.wait_open();
         shop.opened_after = begun.elapsed();
@@ -122,6 +122,7 @@ pub struct Shop {
     // In the order in which they are dropped.
     programs: Vec<Running>,
     pub lab: Lab,
+    recipe: Recipe,
     opened_after: Duration,
 }
 
@@ -198,9 +199,13 @@ impl Shop {
 
     /// Waits until nothing of an earlier failure is left: one primary, two replicas that follow it, every server of haproxy up.
     pub fn wait_whole(&self) {
-        database::wait_for_replicas(&self.lab);
+        self.wait_for_replicas();
         let all_up = || balancer::servers_down(&self.lab) == 0 && self.primary().is_some();
         assert!(wait_until(OPENING, all_up), "the shop does not get whole:\n{}", self.why_not());
+    }
+
+    fn wait_for_replicas(&self) {
+        database::wait_for_replicas(&self.lab, !self.recipe.is(Weakness::UnsafeFailover));
     }
 
     fn wait_open(&mut self) {

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use squall_experiments::catalogue;
+use squall_experiments::inventory::Node;
 use squall_experiments::run_event::Verdict;
 
 use super::{Shop, Weakness};
-use crate::fleet::Fleet;
-use crate::lab::programs;
+use crate::fleet::{Fleet, PATIENCE};
+use crate::lab::{programs, wait_until};
 
 /// How one experiment came out.
 #[derive(Debug)]
@@ -23,6 +24,13 @@ pub struct Played {
 /// Waits until the shop is whole, and runs an experiment of a suite.
 pub fn play(shop: &Shop, fleet: &Fleet<'_>, name: &str) -> Played {
     shop.wait_whole();
+    // The agents read a moment later who is primary.
+    let is_primary = |node: &Node| node.labels.get("database").is_some_and(|role| role == "primary");
+    let labelled = || {
+        let primaries: Vec<String> = fleet.nodes().into_iter().filter(is_primary).map(|node| node.name).collect();
+        shop.primary().is_some_and(|primary| primaries == [primary])
+    };
+    assert!(wait_until(PATIENCE, labelled), "the label of the primary is not where the primary is");
     let file = programs::root().join("experiments/catalogue").join(suite_of(name)).join(format!("{name}.yaml"));
     let begun = Instant::now();
     let done = fleet.squall(&["run", file.to_str().expect("a plain path")]);
@@ -54,5 +62,9 @@ pub fn names(suite_or_name: &str) -> Vec<&'static str> {
 }
 
 /// What each suite is for: an experiment that must hold on the sound shop and be refuted on one with this weakness.
-pub const FINDINGS: [(&str, Weakness); 2] =
-    [("balance-one-cut-off", Weakness::NoHealthCheck), ("degrade-recommendations-hung", Weakness::NoFallback)];
+pub const FINDINGS: [(&str, Weakness); 4] = [
+    ("balance-one-cut-off", Weakness::NoHealthCheck),
+    ("replication-primary-cut-from-peers", Weakness::UnsafeFailover),
+    ("alert-cache-hung", Weakness::NoAlerts),
+    ("degrade-recommendations-hung", Weakness::NoFallback),
+];

@@ -90,7 +90,8 @@ fn become_host(birth: &Birth) -> anyhow::Result<()> {
         read_only(Path::new("/sys/fs/cgroup"))?;
     }
     for directory in PRIVATE.iter().filter(|directory| Path::new(directory).is_dir()) {
-        let mode = if directory.ends_with("tmp") { "mode=1777" } else { "mode=755" };
+        let everybodys = directory.ends_with("tmp") || directory.ends_with("shm");
+        let mode = if everybodys { "mode=1777" } else { "mode=755" };
         mount(Some("squall-lab"), *directory, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(mode))
             .with_context(|| format!("tmpfs on {directory}"))?;
     }
