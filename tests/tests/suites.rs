@@ -5,8 +5,8 @@ use squall_tests::ha_shop::play::{FINDINGS, play};
 use squall_tests::ha_shop::{self, Recipe, Shop};
 
 #[test]
-fn each_suite_finds_the_weakness_that_it_is_for_and_nothing_in_a_sound_shop() {
-    if !ha_shop::is_possible("each_suite_finds_the_weakness_that_it_is_for_and_nothing_in_a_sound_shop") {
+fn suites_find_the_weakness_that_they_are_for_and_nothing_in_a_sound_shop() {
+    if !ha_shop::is_possible("suites_find_the_weakness_that_they_are_for_and_nothing_in_a_sound_shop") {
         return;
     }
     plays_as(Shop::sound(), Verdict::Held);
