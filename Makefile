@@ -43,6 +43,7 @@ test: setup ## Everything: formatting, lints, unit tests, suites with real fault
 	@rm -f target/skipped.txt
 	@# The tests crate turns squalld's crash points on, so one build of the workspace serves every suite.
 	@SQUALL_SKIPPED='$(CURDIR)/target/skipped.txt' cargo test --workspace --no-fail-fast 2>&1 | tee target/test.log || true
+	@SQUALL_SKIPPED='$(CURDIR)/target/skipped.txt' SECONDS_EACH=5 bash tests/fuzz.bash 2>&1 | tee -a target/test.log || true
 	@awk -v skipped=target/skipped.txt -f tests/count.awk target/test.log
 
 root: setup ## Only the suites with real faults (needs root)
@@ -61,12 +62,8 @@ mutants: setup ## Mechanisms taken out of a copy of the sources, one after the o
 	@cargo build --quiet -p squall-tests --bin mutants
 	@cargo run --quiet -p squall-tests --bin mutants -- $(ONLY)
 
-fuzz: ## The decoders under cargo-fuzz, a minute each, if it is installed (SECONDS_EACH=n)
-	@if ! command -v cargo-fuzz >/dev/null; then \
-		echo "cargo-fuzz is not installed: nothing was fuzzed (cargo install cargo-fuzz, and a nightly toolchain)."; \
-		echo "The same targets run over their corpus and seeded changes of it in cargo test -p squalld --test fuzz."; exit 0; fi; \
-	for target in journal wire experiment policy pattern; do \
-		cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(or $(SECONDS_EACH),60); done
+fuzz: ## The decoders under cargo-fuzz, a minute each, if it is installed (SECONDS_EACH=n; ONLY=targets)
+	@SECONDS_EACH='$(SECONDS_EACH)' ONLY='$(ONLY)' bash tests/fuzz.bash
 
 schemathesis: ## The API fuzzed from its own OpenAPI document, in a throw-away venv (EXAMPLES=n, SECONDS_MOST=n)
 	@cargo build --quiet -p squalld

@@ -23,6 +23,7 @@ pub mod interrupted;
 pub mod inventory;
 pub mod judge;
 pub mod ledger;
+pub mod metadata_address;
 pub mod mistake;
 pub mod notification;
 pub mod parse;

@@ -19,7 +19,7 @@ use super::journal::record::{Change, Held, Intent, Record, Writer};
 use super::kernel::boottime::{self, Alarm};
 use super::lease::Lease;
 use super::outbox::Outbox;
-use super::policy::Policy;
+use super::policy::{self, Policy};
 use super::spawn::Holder;
 use super::{Settings, crash, processes, undo};
 
@@ -127,9 +127,14 @@ impl Executor {
             // From any epoch: stopping is always right.
             ToAgent::Halt { run } => self.halt(run.as_deref()),
             ToAgent::Count { query, processes } => {
-                let (count, error) = match processes::matching(&processes, &[]) {
-                    Ok(found) => (found.len() as u32, None),
-                    Err(refusal) => (0, Some(refusal.0)),
+                let malformed = policy::selector_reasons(&processes);
+                let (count, error) = if malformed.is_empty() {
+                    match processes::matching(&processes, &[]) {
+                        Ok(found) => (found.len() as u32, None),
+                        Err(refusal) => (0, Some(refusal.0)),
+                    }
+                } else {
+                    (0, Some(malformed.join("; ")))
                 };
                 self.outbox.say(ToCoordinator::Counted { query, count, error });
             }

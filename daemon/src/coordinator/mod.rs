@@ -52,7 +52,7 @@ use game_days::GameDays;
 use hub::Hub;
 use identity::{Authority, NodeIdentity};
 use lever::SafetyLever;
-use listener::Limits;
+pub use listener::Limits;
 use notify::Notifier;
 use runs::Runs;
 use scheduler::Scheduler;
@@ -86,6 +86,8 @@ pub struct Config {
     pub certificate_life: Duration,
     /// Certificate, key and authorities of an operator's own, beside the coordinator's own authority.
     pub brought: Option<brought::Files>,
+    /// What callers can make it spend.
+    pub limits: Limits,
     /// Where schedules have the time of day from.
     pub wall: Wall,
     /// Between the first and the second try of a webhook.
@@ -106,6 +108,7 @@ impl Config {
             ephemeral: false,
             certificate_life: enrolment::DEFAULT_LIFE,
             brought: None,
+            limits: Limits::default(),
             wall: Wall::default(),
             webhook_pause: notify::FIRST_PAUSE,
         }
@@ -224,9 +227,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
     let app = api::router(coordinator.clone());
     let door = door(&config)?;
-    let local = |door| tokio::spawn(listener::serve_local(door, app.clone(), Limits::default(), stop.clone()));
+    let local = |door| tokio::spawn(listener::serve_local(door, app.clone(), config.limits, stop.clone()));
     let serving_local = door.map(local);
-    let serving = tokio::spawn(listener::serve(listener, tls, app, Limits::default(), stop.clone()));
+    let serving = tokio::spawn(listener::serve(listener, tls, app, config.limits, stop.clone()));
     tracing::info!(%address, epoch, "coordinator serves");
     let ready = Ready { url, access: path };
     Ok(Running { access, ready, address, coordinator, stop, serving, serving_local, watches, _lock: lock })
@@ -291,14 +294,15 @@ impl Running {
     }
 
     /// As a SIGKILL would end it: nothing is halted, nothing is said. For tests of what comes after.
-    pub fn kill(self) {
+    /// Returns once its listeners are closed, as the kernel closes those of a dead process: whoever comes next finds nobody there.
+    pub async fn kill(self) {
         self.coordinator.scheduler.stop();
         self.coordinator.notifier.stop();
         self.coordinator.game_days.kill();
         self.coordinator.runs.kill();
-        self.serving.abort();
-        if let Some(local) = self.serving_local {
-            local.abort();
+        for serving in [Some(self.serving), self.serving_local].into_iter().flatten() {
+            serving.abort();
+            let _ = serving.await;
         }
         self.watches.iter().for_each(JoinHandle::abort);
         close_audit(&self.coordinator);

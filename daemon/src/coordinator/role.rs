@@ -114,6 +114,7 @@ pub fn coordinator(args: CoordinatorArgs) -> anyhow::Result<()> {
         ephemeral: false,
         certificate_life: certificate_life.0,
         brought,
+        limits: super::Limits::default(),
         wall: Wall::default(),
         webhook_pause: FIRST_PAUSE,
     };

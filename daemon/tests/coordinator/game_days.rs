@@ -166,7 +166,7 @@ async fn a_day_that_waits_survives_its_coordinator_and_one_that_injects_ends_wit
     let injects = world.begin(injects).await;
     within(web.until(|seen| seen.states.values().any(|state| *state == InjectionState::Active))).await;
     let dir: Arc<tempfile::TempDir> = world.dir.clone();
-    world.running.kill();
+    world.running.kill().await;
     let world = World::in_dir(dir, |config| config.lease = Duration::from_millis(600)).await;
     web.dial(Some(world.dial("web1")));
     let ended = world.day_over(&injects).await;

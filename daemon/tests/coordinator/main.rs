@@ -10,6 +10,7 @@ mod enrolment;
 mod game_days;
 mod high_availability;
 mod injection;
+mod limits;
 mod probes;
 mod restart;
 mod roles;

@@ -16,7 +16,7 @@ async fn killed_mid_run() -> (std::sync::Arc<tempfile::TempDir>, Shop, SimAgent,
     let run = world.submit(&experiment(&shop, "20s")).await;
     within(web.until(|seen| seen.states.values().any(|state| *state == InjectionState::Active))).await;
     let dir = world.dir.clone();
-    world.running.kill();
+    world.running.kill().await;
     (dir, shop, web, run)
 }
 

@@ -106,12 +106,12 @@ async fn a_slot_that_was_served_is_not_served_again_after_a_restart_and_one_that
     assert_eq!(first.len(), 1);
     dated.world.verdict(first[0].run.as_deref().unwrap()).await;
     let dir = dated.world.dir.clone();
-    dated.world.running.kill();
+    dated.world.running.kill().await;
     let dated = Dated { world: open(dir.clone(), dated.now.clone()).await, now: dated.now, shop: dated.shop };
     // Still within a minute of the slot.
     dated.passes("2026-03-02T01:30:40Z").await;
     assert_eq!(dated.firings("nightly").await, first);
-    dated.world.running.kill();
+    dated.world.running.kill().await;
     // Two nights without a coordinator: one record, and nothing starts.
     dated.now.store(ms("2026-03-04T09:00:00Z").unsigned_abs(), Ordering::Relaxed);
     let dated = Dated { world: open(dir, dated.now.clone()).await, now: dated.now, shop: dated.shop };
@@ -127,7 +127,7 @@ async fn a_claim_of_a_coordinator_that_died_before_it_started_anything_is_lost_a
     let dated = Dated::new("2026-03-02T00:00:00Z").await;
     dated.add(dated.schedule("nightly", "30 2 * * *", "100ms")).await;
     let dir = dated.world.dir.clone();
-    dated.world.running.kill();
+    dated.world.running.kill().await;
     let slot = ms("2026-03-02T01:30:00Z");
     let raw = rusqlite::Connection::open(dir.path().join("squall.db")).unwrap();
     raw.execute("INSERT INTO firing VALUES ('nightly', ?1, ?1, 1, 'starting', NULL, '')", [slot]).unwrap();

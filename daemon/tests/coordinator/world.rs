@@ -38,8 +38,6 @@ impl World {
         let mut config = Config::new(dir.path().to_owned(), "127.0.0.1:0".parse().unwrap());
         config.ephemeral = true;
         change(&mut config);
-        // A coordinator that was killed in this directory lets go of its socket.
-        tokio::task::yield_now().await;
         let running = start(config).await.unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authority = reqwest::Certificate::from_pem(running.access.ca.as_bytes()).unwrap();

@@ -3,10 +3,15 @@
 //!
 //! `SQUALL_ORDERS=n` tries that many orders (`make soak` a million), `SQUALL_SEED=n` one world again.
 
+#[path = "../../../experiments/tests/injection/corpus.rs"]
+#[expect(dead_code, reason = "the experiments' part of it is theirs")]
+mod corpus;
+
 mod broken;
 mod ground;
 mod orders;
 mod paper;
+mod poison;
 mod processes;
 mod reference;
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use squall_experiments::effect::Effect;
+use squall_experiments::metadata_address;
 
 use super::Policy;
 
@@ -27,7 +28,7 @@ impl Policy {
         })
     }
 
-    /// By the addresses that names came to mean. Link-local ones (a cloud's metadata service) and those of nobody are never spoken to.
+    /// By the addresses that names came to mean. Those of metadata services and those of nobody are never spoken to.
     pub(super) fn load_target_refusals(&self, hosts: &[(String, Vec<SocketAddr>)]) -> Vec<String> {
         let mut reasons = Vec::new();
         for (host, address) in
@@ -35,10 +36,10 @@ impl Policy {
         {
             let address = address.to_canonical();
             let never = match address {
-                IpAddr::V4(v4) => v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast(),
-                IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+                IpAddr::V4(v4) => v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast(),
+                IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast(),
             };
-            if never {
+            if never || metadata_address::denied(address).is_some() {
                 reasons.push(format!("{host} is {address}, to which no load is sent"));
             } else if !self.load_targets.iter().any(|rule| rule.value.contains(&address)) {
                 let at = self.load_rate.as_ref().map_or_else(|| self.source.clone(), |rule| self.at(rule.line));
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     fn policy() -> Policy {
-        let text = "apiVersion: squall/v1\nkind: Policy\nload: {targets: [10.77.0.0/24, 0.0.0.0/0], rate: 100}\n";
+        let text = "apiVersion: squall/v1\nkind: Policy\nload: {targets: [10.77.0.0/24, 0.0.0.0/0, 64:ff9b::/96], rate: 100}\n";
         Policy::parse("node.yaml", text).unwrap()
     }
 
@@ -65,8 +66,15 @@ mod tests {
     #[test]
     fn load_goes_to_listed_networks_only_and_never_to_a_metadata_service() {
         assert_eq!(refused(&policy(), "10.77.0.9:80"), "");
-        for never in ["169.254.169.254:80", "[::ffff:169.254.169.254]:80", "[fe80::1]:80", "0.0.0.0:80", "224.0.0.1:80"]
-        {
+        for never in [
+            "169.254.169.254:80",
+            "[::ffff:169.254.169.254]:80",
+            "[64:ff9b::169.254.169.254]:80",
+            "168.63.129.16:80",
+            "[fe80::1]:80",
+            "0.0.0.0:80",
+            "224.0.0.1:80",
+        ] {
             assert!(refused(&policy(), never).contains("no load is sent"), "{never}");
         }
         assert!(

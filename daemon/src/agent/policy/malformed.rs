@@ -39,6 +39,13 @@ pub fn reasons(order: &Order) -> Vec<String> {
     found.0
 }
 
+/// The same for a selector that comes without an order, to be counted.
+pub fn selector_reasons(selector: &ProcessSelector) -> Vec<String> {
+    let mut found = Found(Vec::new());
+    found.processes(selector);
+    found.0
+}
+
 struct Found(Vec<String>);
 
 impl Found {

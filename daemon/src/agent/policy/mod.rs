@@ -19,6 +19,7 @@ use squall_experiments::units::{Percent, Size, Span};
 use crate::agent::effects::service::Service;
 
 pub use check::{Protected, hits_processes};
+pub use malformed::selector_reasons;
 
 const DEFAULT: &str = include_str!("default.yaml");
 
