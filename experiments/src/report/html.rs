@@ -11,7 +11,7 @@ use crate::run_event::{Event, InjectionState, Verdict};
 pub(super) const STYLE: &str = include_str!("style.css");
 
 /// Shapes of the samples and of a breach, so that no colour is needed to tell them apart.
-const SHAPES: &str = "<svg width=\"0\" height=\"0\" style=\"position:absolute\" aria-hidden=\"true\"><defs>\
+const SHAPES: &str = "<svg class=\"shapes\" width=\"0\" height=\"0\" aria-hidden=\"true\"><defs>\
     <path id=\"bad\" d=\"M-3.2-3.2 3.2 3.2M-3.2 3.2 3.2-3.2\"/><path id=\"unknown\" d=\"M0-4.2 4.2 0 0 4.2-4.2 0Z\"/>\
     <path id=\"flag\" d=\"M-4.5-5h9L0 3Z\"/></defs></svg>";
 
@@ -21,11 +21,24 @@ pub(super) fn page(report: &Report) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>{}</title><style>\n{STYLE}</style></head><body>{SHAPES}\n",
+         <title>{}</title><style>\n{STYLE}</style></head><body>\n",
         escape(&title)
     );
+    let _ = writeln!(
+        out,
+        "{}<footer>Computed from the {} events of run <span class=\"mono\">{}</span>. Times are since the run was submitted.</footer></body></html>",
+        content(report, "main"),
+        report.events.len(),
+        escape(&report.run)
+    );
+    out
+}
+
+/// Everything that the page shows, its sections within an element of this name.
+pub(super) fn content(report: &Report, within: &str) -> String {
+    let mut out = SHAPES.to_owned();
     header(&mut out, report);
-    out.push_str("<main>");
+    let _ = write!(out, "<{within}>");
     if !report.injections.is_empty() && report.duration_us > 0 && !report.phases.is_empty() {
         let _ = write!(out, "<section><h2>Timeline</h2>{}</section>", timeline::figure(report));
     }
@@ -41,12 +54,7 @@ pub(super) fn page(report: &Report) -> String {
         list(out, report.checks.iter().map(|checked| words::event(&Event::Checked(checked.clone()))));
     });
     events(&mut out, report);
-    let _ = writeln!(
-        out,
-        "</main><footer>Computed from the {} events of run <span class=\"mono\">{}</span>. Times are since the run was submitted.</footer></body></html>",
-        report.events.len(),
-        escape(&report.run)
-    );
+    let _ = write!(out, "</{within}>");
     out
 }
 

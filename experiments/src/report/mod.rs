@@ -25,6 +25,9 @@ use crate::probe::{Judgement, Phase};
 use crate::run_event::{Event, RunEvent, Verdict};
 use crate::wire::Checked;
 
+/// The style sheet of [`Report::html`], with its colours for light and dark.
+pub const STYLE: &str = html::STYLE;
+
 pub use series::{Point, ProbeReport, Statistics};
 pub use service::{AfterFault, Availability, Change, Control, availability};
 pub use times::{Delays, InjectionRow, Moments};
@@ -174,6 +177,11 @@ impl Report {
     /// One self-contained page (styles and SVG plots inside, no script needed, nothing loaded).
     pub fn html(&self) -> String {
         html::page(self)
+    }
+
+    /// What [`Report::html`] shows, for a page that brings [`STYLE`] itself: a `header` and a `div` of sections.
+    pub fn fragment(&self) -> String {
+        html::content(self, "div")
     }
 
     /// For a terminal: verdict, probes, injections, times. Plain text, no escape sequences.
