@@ -28,9 +28,12 @@ impl TokenHash {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Takes the same time wherever the two differ.
     pub fn matches(&self, token: &str) -> bool {
-        let other = TokenHash::of(token);
+        self.is(&TokenHash::of(token))
+    }
+
+    /// Takes the same time wherever the two differ.
+    pub fn is(&self, other: &TokenHash) -> bool {
         let difference = self.0.iter().zip(other.0).fold(0_u8, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
         difference == 0
     }

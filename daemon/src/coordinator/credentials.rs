@@ -116,7 +116,12 @@ impl Credentials {
 
     /// Whose token this is, unless it is expired.
     pub fn user(&self, token: &str) -> anyhow::Result<Option<User>> {
-        let hash = TokenHash::of(token).text();
+        self.user_of(&TokenHash::of(token))
+    }
+
+    /// As [`Credentials::user`], by the token's hash.
+    pub(super) fn user_of(&self, hash: &TokenHash) -> anyhow::Result<Option<User>> {
+        let hash = hash.text();
         let found = self.with(|connection| {
             let mut statement = connection.prepare_cached("SELECT name, role, expires_ms FROM user WHERE hash = ?1")?;
             Ok(statement.query_row([hash], row).optional()?)

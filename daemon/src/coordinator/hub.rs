@@ -117,6 +117,11 @@ impl Hub {
         self.lock().nodes.values().filter(|known| known.link.is_some()).count()
     }
 
+    /// Grows whenever an agent comes, goes, says other facts, or an injection of it changes.
+    pub fn changes(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
     /// Names of the connected nodes for which `wanted` holds.
     pub fn connected_nodes(&self, wanted: impl Fn(&Node) -> bool) -> Vec<String> {
         let inner = self.lock();
@@ -243,6 +248,7 @@ impl Hub {
                 ToCoordinator::Changed { injection, state, report } => {
                     self.record_changed(node, &injection, state, &report);
                     known.note(&injection, state);
+                    self.changed.send_modify(|count| *count += 1);
                     match inner.route(&injection, node) {
                         Some(inbox) => (inbox, changed(node, injection, state, report)),
                         None => {

@@ -28,6 +28,7 @@ mod store;
 mod trail;
 mod unix_socket;
 pub mod user_args;
+mod web;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ use runs::Runs;
 use scheduler::Scheduler;
 use store::{Durability, Store};
 use unix_socket::LocalDoor;
+use web::session::Sessions;
 
 use crate::clock::Wall;
 
@@ -130,6 +132,9 @@ struct Coordinator {
     scheduler: Scheduler,
     game_days: GameDays,
     notifier: Arc<Notifier>,
+    /// Of people who are logged in to the web UI.
+    sessions: Sessions,
+    data_dir: PathBuf,
 }
 
 impl Coordinator {
@@ -218,6 +223,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         scheduler: Scheduler::new(config.wall.clone()),
         game_days: GameDays::default(),
         notifier,
+        sessions: Sessions::default(),
+        data_dir: dir.clone(),
     });
     let mut watches = vec![listening_late, watching, tokio::spawn(deeds::watch(coordinator.clone()))];
     watches.extend(replacing);

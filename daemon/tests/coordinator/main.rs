@@ -19,4 +19,5 @@ mod schedules;
 mod unix_socket;
 mod unprivileged;
 mod webhooks;
+mod web;
 mod world;

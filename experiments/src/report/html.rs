@@ -11,7 +11,7 @@ use crate::run_event::{Event, InjectionState, Verdict};
 pub(super) const STYLE: &str = include_str!("style.css");
 
 /// Shapes of the samples and of a breach, so that no colour is needed to tell them apart.
-const SHAPES: &str = "<svg class=\"shapes\" width=\"0\" height=\"0\" aria-hidden=\"true\"><defs>\
+pub(super) const SHAPES: &str = "<svg class=\"shapes\" width=\"0\" height=\"0\" aria-hidden=\"true\"><defs>\
     <path id=\"bad\" d=\"M-3.2-3.2 3.2 3.2M-3.2 3.2 3.2-3.2\"/><path id=\"unknown\" d=\"M0-4.2 4.2 0 0 4.2-4.2 0Z\"/>\
     <path id=\"flag\" d=\"M-4.5-5h9L0 3Z\"/></defs></svg>";
 

@@ -27,6 +27,8 @@ use crate::wire::Checked;
 
 /// The style sheet of [`Report::html`], with its colours for light and dark.
 pub const STYLE: &str = html::STYLE;
+/// What the marks of a plot are drawn with.
+pub const SHAPES: &str = html::SHAPES;
 
 pub use series::{Point, ProbeReport, Statistics};
 pub use service::{AfterFault, Availability, Change, Control, availability};
@@ -182,6 +184,12 @@ impl Report {
     /// What [`Report::html`] shows, for a page that brings [`STYLE`] itself: a `header` and a `div` of sections.
     pub fn fragment(&self) -> String {
         html::content(self, "div")
+    }
+
+    /// A probe over time, as in [`Report::html`]; None: there is no such probe. `id` is unique on the page, which has [`SHAPES`] once.
+    pub fn plot(&self, probe: &str, id: usize) -> Option<String> {
+        let probe = self.probes.iter().find(|known| known.name == probe)?;
+        Some(plot::figure(self, probe, id))
     }
 
     /// For a terminal: verdict, probes, injections, times. Plain text, no escape sequences.

@@ -51,6 +51,12 @@ pub struct ZoneName {
     pub(super) zone: TimeZone,
 }
 
+impl ZoneName {
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+}
+
 impl Default for ZoneName {
     fn default() -> Self {
         ZoneName { name: "UTC".to_owned(), zone: TimeZone::UTC }

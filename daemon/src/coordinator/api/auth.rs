@@ -12,6 +12,7 @@ use squall_experiments::audit::agent_name;
 
 use super::problem::{ApiError, Reasons};
 use crate::coordinator::Coordinator;
+use crate::coordinator::access::TokenHash;
 use crate::coordinator::enrolment;
 use crate::coordinator::listener::{Origin, Peer};
 use crate::coordinator::permission::{self, Role};
@@ -132,13 +133,17 @@ fn authenticate(coordinator: &Coordinator, request: &Request) -> Result<Caller, 
     let token = bearer(request.headers()).ok_or_else(|| {
         ApiError::unauthenticated("send `Authorization: Bearer TOKEN` with a token of this coordinator")
     })?;
-    if coordinator.token.matches(token) {
-        return Ok(Caller { name: None, role: Role::Admin, is_user: false, place });
+    let caller = by_token(coordinator, &TokenHash::of(token), place)?;
+    caller.ok_or_else(|| ApiError::unauthenticated("this token is not (or no longer) one of this coordinator's"))
+}
+
+/// Whoever has the token of this hash; None: nobody has, or it is expired.
+pub fn by_token(coordinator: &Coordinator, hash: &TokenHash, place: String) -> anyhow::Result<Option<Caller>> {
+    if coordinator.token.is(hash) {
+        return Ok(Some(Caller { name: None, role: Role::Admin, is_user: false, place }));
     }
-    match coordinator.credentials.user(token)? {
-        Some(user) => Ok(Caller { name: Some(user.name), role: user.role, is_user: true, place }),
-        None => Err(ApiError::unauthenticated("this token is not (or no longer) one of this coordinator's")),
-    }
+    let user = coordinator.credentials.user_of(hash)?;
+    Ok(user.map(|user| Caller { name: Some(user.name), role: user.role, is_user: true, place }))
 }
 
 /// The token of a request.

@@ -2,11 +2,11 @@
 
 pub mod auth;
 pub mod game_days;
-mod lever;
+pub mod lever;
 mod openapi;
 pub mod problem;
-mod runs;
-mod schedules;
+pub mod runs;
+pub mod schedules;
 mod stream;
 pub mod submit;
 mod webhooks;
@@ -21,7 +21,7 @@ use squall_experiments::inventory::Node;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Coordinator, agent_socket, enrolment};
+use super::{Coordinator, agent_socket, enrolment, web};
 use problem::ApiError;
 
 /// Of a request's body; an experiment has a few kilobytes.
@@ -89,6 +89,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(coordinator.clone(), auth::require_caller))
+        .merge(web::router(&coordinator))
         .with_state(coordinator)
 }
 
@@ -105,7 +106,7 @@ async fn health(State(coordinator): State<Arc<Coordinator>>) -> Json<Health> {
 
 /// Every node that is known, by name.
 #[utoipa::path(get, path = "/v1/nodes", responses((status = 200, body = ref("#/components/schemas/Nodes"))))]
-async fn nodes(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<NodeNow>> {
+pub async fn nodes(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<NodeNow>> {
     let nodes = coordinator.hub.inventory().nodes.into_values();
     let now = |node: Node| NodeNow { unconfirmed: coordinator.unconfirmed(&node.name), node };
     Json(nodes.map(now).collect())

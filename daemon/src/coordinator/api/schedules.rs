@@ -198,6 +198,11 @@ pub async fn calendar(
     query: Result<Query<Days>, QueryRejection>,
 ) -> Result<Json<Calendar>, ApiError> {
     let Query(Days { days }) = query?;
+    Ok(Json(calendar_of(&coordinator, days)?))
+}
+
+/// So many days before and after now, at most 366.
+pub fn calendar_of(coordinator: &Coordinator, days: u16) -> anyhow::Result<Calendar> {
     let (now_ms, span) = (coordinator.scheduler.now_ms(), i64::from(days.min(366)) * DAY_MS);
     let mut ahead = Vec::new();
     for kept in coordinator.store.schedules()?.into_iter().filter(fires) {
@@ -207,7 +212,7 @@ pub async fn calendar(
     ahead.sort_by(|a, b| (a.slot.at_ms, &a.schedule).cmp(&(b.slot.at_ms, &b.schedule)));
     let mut past = coordinator.store.firings(None, now_ms - span, MOST_FIRINGS)?;
     past.reverse();
-    Ok(Json(Calendar { from_ms: now_ms - span, to_ms: now_ms + span, ahead, past }))
+    Ok(Calendar { from_ms: now_ms - span, to_ms: now_ms + span, ahead, past })
 }
 
 fn fires(kept: &Kept) -> bool {

@@ -102,6 +102,7 @@ fn read(submit: &Submit) -> Result<(Experiment, Option<u64>), ApiError> {
     Ok((experiment, submit.seed))
 }
 
+/// Against the live inventory, with this seed, the experiment's own, or a drawn one.
 pub async fn resolve(coordinator: &Coordinator, experiment: &Experiment, seed: Option<u64>) -> Result<Plan, ApiError> {
     // 48 bits: exact in every JSON reader.
     let seed = seed.or(experiment.seed).unwrap_or_else(|| rand::rng().random_range(0..1 << 48));

@@ -396,6 +396,11 @@ impl Runs {
         Ok((verdict, summary.why))
     }
 
+    /// Those that are active, oldest first.
+    pub fn active(&self) -> Vec<RunSummary> {
+        self.lock().active.values().map(|active| active.summary.clone()).collect()
+    }
+
     pub fn active_count(&self) -> usize {
         self.lock().active.len()
     }
