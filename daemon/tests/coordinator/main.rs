@@ -18,6 +18,7 @@ mod runs;
 mod schedules;
 mod unix_socket;
 mod unprivileged;
-mod webhooks;
 mod web;
+mod web_game_day;
+mod webhooks;
 mod world;

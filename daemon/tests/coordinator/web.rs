@@ -14,19 +14,20 @@ use squalld::sim_agent::SimAgent;
 use crate::corpus::POISON;
 use crate::world::{Shop, World, experiment, within};
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "/ui/fleet",
     "/ui/runs",
     "/ui/start",
     "/ui/start?experiment=replica-kill",
     "/ui/calendar",
     "/ui/compare",
+    "/ui/game-days",
     "/ui/audit",
 ];
 const SESSION: &str = "__Host-squall";
 
 /// A browser with one person in front of it.
-struct Browser {
+pub struct Browser {
     client: Client,
     url: String,
     cookies: String,
@@ -68,7 +69,7 @@ impl World {
     }
 
     /// Somebody of this role, logged in.
-    async fn visitor(&self, name: &str, role: Role) -> Browser {
+    pub async fn visitor(&self, name: &str, role: Role) -> Browser {
         let token = Credentials::of(self.dir.path()).add_user(name, role, None).unwrap();
         let mut browser = self.browser();
         let answer = browser.log_in(&token, "").await;
@@ -82,7 +83,7 @@ impl Browser {
         self.client.request(method, format!("{}{path}", self.url)).header("cookie", &self.cookies)
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub async fn get(&self, path: &str) -> (u16, String) {
         let answer = self.request(Method::GET, path).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
@@ -99,7 +100,7 @@ impl Browser {
         answer
     }
 
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Response {
+    pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Response {
         let mut body = format!("form_token={}", self.form_token);
         for (name, value) in fields {
             body.push_str(&format!("&{name}={}", encoded(value)));
@@ -311,7 +312,7 @@ async fn mistakes_and_refusals_are_told_beside_the_text_that_has_them() {
 }
 
 /// What a browser would take for more than text.
-fn alive(page: &str) -> Option<String> {
+pub fn alive(page: &str) -> Option<String> {
     let raw = ["<script>alert", "<script>a", "\"; drop", "<b>", "onload="].iter().find(|raw| page.contains(**raw));
     let control = page.chars().find(|c| c.is_control() && *c != '\n');
     raw.map(|raw| (*raw).to_owned()).or(control.map(|c| format!("{c:?}")))

@@ -54,8 +54,19 @@ impl Browser {
     pub async fn start(program: &Path) -> anyhow::Result<Browser> {
         let profile = tempfile::tempdir()?;
         let child = Command::new(program)
-            .args(["--headless=new", "--remote-debugging-port=0", "--no-first-run", "--disable-gpu", "--hide-scrollbars"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"])
+            .args([
+                "--headless=new",
+                "--remote-debugging-port=0",
+                "--no-first-run",
+                "--disable-gpu",
+                "--hide-scrollbars",
+            ])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--disable-extensions",
+            ])
             // Root has no sandbox to offer it; /dev/shm may be small.
             .args(["--no-sandbox", "--disable-dev-shm-usage"])
             // The coordinator's certificate is of its own authority.
@@ -134,7 +145,8 @@ impl Browser {
     /// Into the field with this label.
     pub async fn fill(&mut self, label: &str, text: &str) -> anyhow::Result<()> {
         let (label, text) = (json!(label), json!(text));
-        let find = format!("[...document.querySelectorAll('label')].find((l) => l.innerText.startsWith({label})).control");
+        let find =
+            format!("[...document.querySelectorAll('label')].find((l) => l.innerText.startsWith({label})).control");
         self.value(&format!("(() => {{ const field = {find}; field.focus(); field.value = {text}; }})()")).await?;
         Ok(())
     }
@@ -162,7 +174,8 @@ impl Browser {
         let scheme = if look.dark { "dark" } else { "light" };
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.devtools.call("Emulation.setEmulatedMedia", media).await?;
-        let size = json!({"width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.width < 500});
+        let size =
+            json!({"width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.width < 500});
         self.devtools.call("Emulation.setDeviceMetricsOverride", size).await?;
         Ok(())
     }

@@ -223,7 +223,7 @@ pub async fn report_markdown(
 }
 
 /// Percentiles over many samples: not on a thread that also renews leases.
-async fn scorecard<T: Send + 'static>(
+pub async fn scorecard<T: Send + 'static>(
     coordinator: &Coordinator,
     day: &str,
     write: impl FnOnce(Scorecard) -> T + Send + 'static,

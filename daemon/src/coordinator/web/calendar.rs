@@ -13,7 +13,7 @@ use squall_experiments::report::words;
 use squall_experiments::schedule::firing::{Calendar, Firing, Outcome, ScheduleInfo};
 
 use super::guard::Visitor;
-use super::layout::{Page, Shell, mark, text};
+use super::layout::{Page, Shell, mark, text, word};
 use crate::coordinator::Coordinator;
 use crate::coordinator::api::problem::ApiError;
 use crate::coordinator::api::schedules;
@@ -171,8 +171,7 @@ pub async fn run_now(
 ) -> Result<Redirect, ApiError> {
     let caller = Extension(visitor.caller);
     let firing = schedules::run_now(State(coordinator.clone()), caller, name, visitor.headers).await?.0;
-    let outcome =
-        serde_json::to_value(firing.outcome).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default();
+    let outcome = word(firing.outcome);
     coordinator.sessions.tell(&visitor.session, format!("{}: {outcome}. {}", firing.schedule, firing.detail));
     Ok(match firing.run {
         Some(run) => Redirect::to(&format!("/ui/runs/{run}")),

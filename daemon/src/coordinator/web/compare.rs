@@ -67,7 +67,7 @@ fn choice(name: &str, label: &str, offered: &[RunSummary], chosen: &str) -> Mark
                     }
                 }
                 @if !chosen.is_empty() && !offered.iter().take(OFFERED).any(|run| run.run == chosen) {
-                    option value=(chosen) selected { (text(chosen)) }
+                    option value=(text(chosen)) selected { (text(chosen)) }
                 }
             }
         }

@@ -11,7 +11,7 @@ use squall_experiments::report::words;
 use squall_experiments::wire::OpenInjection;
 
 use super::guard::Visitor;
-use super::layout::{Page, Shell, mark, text};
+use super::layout::{Page, Shell, mark, text, word};
 use crate::coordinator::Coordinator;
 use crate::coordinator::api;
 
@@ -104,10 +104,9 @@ fn facts(facts: &Facts) -> Markup {
 }
 
 fn ability(facts: &Facts, ability: Ability) -> Markup {
-    let name = serde_json::to_value(ability).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
     html! {
         tr {
-            th scope="row" { (name) }
+            th scope="row" { (word(ability)) }
             @match facts.abilities.get(&ability) {
                 Some(Can::Yes) => { td { (mark("good", "yes")) } td {} }
                 Some(Can::No { why, hint }) => { td { (mark("plain", "no")) } td { (text(why)) " " span class="quiet" { (text(hint)) } } }

@@ -11,11 +11,12 @@ use crate::coordinator::Coordinator;
 /// Active runs that the bar names; of more it says how many.
 const NAMED: usize = 3;
 
-const WAYS: [(&str, &str); 6] = [
+const WAYS: [(&str, &str); 7] = [
     ("/ui/fleet", "Fleet"),
     ("/ui/runs", "Runs"),
     ("/ui/start", "Start"),
     ("/ui/calendar", "Calendar"),
+    ("/ui/game-days", "Game days"),
     ("/ui/compare", "Compare"),
     ("/ui/audit", "Audit"),
 ];
@@ -33,16 +34,19 @@ pub struct Page<'a> {
     pub way: &'a str,
     /// Of one run: its page follows that one's events.
     pub run: Option<&'a str>,
+    /// Of one game day: likewise.
+    pub day: Option<&'a str>,
     /// It stays as it is: somebody fills in a form, or it is expensive.
     pub still: bool,
 }
 
 impl Shell<'_> {
     pub fn page(&self, page: &Page, body: Markup) -> Response {
-        let live = match page.run {
+        let live = match (page.run, page.day) {
             _ if page.still => None,
-            Some(run) => Some(format!("/ui/live?run={run}")),
-            None => Some("/ui/live".to_owned()),
+            (Some(run), _) => Some(format!("/ui/live?run={run}")),
+            (None, Some(day)) => Some(format!("/ui/live?day={day}")),
+            (None, None) => Some("/ui/live".to_owned()),
         };
         let notice = self.coordinator.sessions.take_notice(&self.visitor.session);
         let who = self.visitor.caller.by(&self.visitor.headers);
@@ -160,6 +164,11 @@ fn document(title: &str, content: Markup) -> Html<String> {
 /// Somebody else's text: no control character is left in it (the templates escape the rest).
 pub fn text(text: &str) -> String {
     words::printable(text)
+}
+
+/// Of a kind, as files write it.
+pub fn word(kind: impl serde::Serialize) -> String {
+    serde_json::to_value(kind).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// A disc and a word: colour is never all that tells.

@@ -25,6 +25,13 @@
       part.replaceWith(taken);
       taken.querySelectorAll(".scroll").forEach((one, n) => { one.scrollLeft = scrolled[n] || 0; });
     }
+    // A question that came, or went: it stands in a place of its own.
+    for (const next of fresh.querySelectorAll("[data-part^=answer-]")) {
+      if (!document.querySelector('[data-part="' + next.dataset.part + '"]')) document.querySelector("[data-part=waiting]").before(document.importNode(next, true));
+    }
+    for (const part of document.querySelectorAll("[data-part^=answer-]")) {
+      if (!fresh.querySelector('[data-part="' + part.dataset.part + '"]')) part.remove();
+    }
     document.title = fresh.title;
   };
 

@@ -18,17 +18,19 @@ use crate::coordinator::Coordinator;
 const LOOK: Duration = Duration::from_millis(700);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 pub struct Which {
     #[serde(default)]
     run: String,
+    #[serde(default)]
+    day: String,
 }
 
 /// What pages are made of, in numbers that differ when it does.
 #[derive(PartialEq, Eq, Clone)]
 struct Seen {
     fleet: u64,
-    /// Of the run that is looked at: its events.
+    /// Of the run, or of the game day, that is looked at: its events.
     events: Option<usize>,
     active: Vec<String>,
     lever: bool,
@@ -36,11 +38,12 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(coordinator: &Coordinator, run: &str) -> Seen {
+    fn of(coordinator: &Coordinator, Which { run, day }: &Which) -> Seen {
         let last = coordinator.store.firings(None, 0, 1).ok().and_then(|mut firings| firings.pop());
+        let log = coordinator.runs.log(run).or_else(|| coordinator.game_days.log(day));
         Seen {
             fleet: coordinator.hub.changes(),
-            events: coordinator.runs.log(run).map(|log| log.follow().borrow().events),
+            events: log.map(|log| log.follow().borrow().events),
             active: coordinator.runs.active().into_iter().map(|run| run.run).collect(),
             lever: coordinator.lever.state().engaged,
             schedules: last.map(|firing| (firing.decided_ms, firing.run.is_some())),
@@ -52,18 +55,18 @@ impl Seen {
 pub async fn stream(
     State(coordinator): State<Arc<Coordinator>>,
     Extension(visitor): Extension<Visitor>,
-    Query(Which { run }): Query<Which>,
+    Query(which): Query<Which>,
 ) -> impl IntoResponse {
     // What changed between the page and this is in the first message.
     let changes = stream::unfold((coordinator, visitor, None), move |(coordinator, visitor, mut before)| {
-        let run = run.clone();
+        let which = which.clone();
         async move {
             loop {
                 if before.is_some() {
                     tokio::time::sleep(LOOK).await;
                 }
                 coordinator.sessions.find(&visitor.session, Instant::now())?;
-                let now = Seen::of(&coordinator, &run);
+                let now = Seen::of(&coordinator, &which);
                 if before.as_ref() != Some(&now) {
                     before = Some(now);
                     let event = Event::default().event("changed").data("");

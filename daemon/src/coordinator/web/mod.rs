@@ -9,6 +9,7 @@ mod compare;
 mod contrast;
 mod differences;
 mod fleet;
+mod game_days;
 mod guard;
 mod halt;
 mod layout;
@@ -49,6 +50,12 @@ pub fn router(coordinator: &Arc<Coordinator>) -> Router<Arc<Coordinator>> {
         .route("/ui/schedules/{schedule}/pause", post(calendar::pause))
         .route("/ui/schedules/{schedule}/resume", post(calendar::resume))
         .route("/ui/schedules/{schedule}/run", post(calendar::run_now))
+        .route("/ui/game-days", get(game_days::list))
+        .route("/ui/game-days/{day}", get(game_days::show))
+        .route("/ui/game-days/{day}/report.html", get(game_days::report))
+        .route("/ui/game-days/{day}/approve", post(game_days::approve))
+        .route("/ui/game-days/{day}/notes", post(game_days::note))
+        .route("/ui/game-days/{day}/halt", post(game_days::halt))
         .route("/ui/audit", get(audit::show))
         .route("/ui/live", get(live::stream))
         .route("/ui/logout", post(log_in::log_out))

@@ -22,6 +22,12 @@ fn stands_for(method: &Method, route: &str) -> Option<(Method, &'static str)> {
         ("POST", "/ui/schedules/{schedule}/pause") => (Method::POST, "/v1/schedules/{schedule}/pause"),
         ("POST", "/ui/schedules/{schedule}/resume") => (Method::POST, "/v1/schedules/{schedule}/resume"),
         ("POST", "/ui/schedules/{schedule}/run") => (Method::POST, "/v1/schedules/{schedule}/run"),
+        ("GET" | "HEAD", "/ui/game-days") => (Method::GET, "/v1/game-days"),
+        ("GET" | "HEAD", "/ui/game-days/{day}") => (Method::GET, "/v1/game-days/{day}"),
+        ("GET" | "HEAD", "/ui/game-days/{day}/report.html") => (Method::GET, "/v1/game-days/{day}/report.html"),
+        ("POST", "/ui/game-days/{day}/approve") => (Method::POST, "/v1/game-days/{day}/approve"),
+        ("POST", "/ui/game-days/{day}/notes") => (Method::POST, "/v1/game-days/{day}/notes"),
+        ("POST", "/ui/game-days/{day}/halt") => (Method::POST, "/v1/game-days/{day}/halt"),
         // The API has no call for it: who may look at runs may look at who did what with them.
         ("GET" | "HEAD", "/ui/audit") => (Method::GET, "/v1/runs"),
         // Everyone may leave, and be told that there is no such page.

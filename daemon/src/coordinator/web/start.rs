@@ -19,7 +19,7 @@ use crate::coordinator::Coordinator;
 use crate::coordinator::api::problem::ApiError;
 use crate::coordinator::api::submit;
 
-const PAGE: Page<'static> = Page { title: "Start an experiment", way: "/ui/start", run: None, still: true };
+const PAGE: Page<'static> = Page { title: "Start an experiment", way: "/ui/start", run: None, day: None, still: true };
 
 #[derive(Deserialize)]
 pub struct Choice {

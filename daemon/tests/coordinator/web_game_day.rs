@@ -1,0 +1,88 @@
+//! A game day in the browser: its cockpit, answers and notes, by role.
+
+use serde_json::json;
+use squall_experiments::game_day::status::DayStatus;
+use squall_experiments::run_event::Verdict;
+use squalld::coordinator::permission::Role;
+
+use crate::web::alive;
+use crate::world::{Shop, World, experiment, within};
+
+#[tokio::test]
+async fn a_game_day_waits_for_an_answer_of_somebody_who_may_and_keeps_notes() {
+    let (world, shop) = (World::new().await, Shop::open().await);
+    let _web = world.agent("web1", 1).await;
+    let day = json!({
+        "apiVersion": "squall/v1", "kind": "GameDay", "metadata": {"name": "shop-day"},
+        "hypothesis": "The shop <b>survives</b>.", "owner": "ana", "participants": [{"name": "otto", "role": "approver"}],
+        "agenda": [{"approval": {"ask": "Go <script>alert(1)</script> on?"}}, {"run": {"experiment": experiment(&shop, "100ms")}}]
+    });
+    let (status, answer) = world.post("/v1/game-days", &json!({"gameDay": day})).await;
+    assert_eq!(status, 201, "{answer}");
+    let id = answer["gameDay"].as_str().unwrap().to_owned();
+    let until = async |so: &dyn Fn(&DayStatus) -> bool| {
+        within(async {
+            loop {
+                let status: DayStatus = world.get(&format!("/v1/game-days/{id}")).await;
+                if so(&status) {
+                    return status;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    };
+    until(&|status| !status.waiting.is_empty()).await;
+    let place = format!("/ui/game-days/{id}");
+    let (vera, otto) = (world.visitor("vera", Role::Viewer).await, world.visitor("otto", Role::Approver).await);
+    assert!(vera.get("/ui/game-days").await.1.contains("shop-day"));
+    let (_, cockpit) = vera.get(&place).await;
+    assert!(cockpit.contains("Waits for an answer") && cockpit.contains("otto") && !cockpit.contains("Approve: go on"));
+    assert_eq!(alive(&cockpit), None);
+    for (form, fields) in [("approve", vec![("step", "0"), ("answer", "approve")]), ("notes", vec![("text", "x")])] {
+        assert_eq!(vera.post(&format!("{place}/{form}"), &fields).await.status(), 403, "{form}");
+    }
+    for wrong in [
+        [("step", "7"), ("answer", "approve")],
+        [("step", "x"), ("answer", "approve")],
+        [("step", "0"), ("answer", "")],
+    ] {
+        let status = otto.post(&format!("{place}/approve"), &wrong).await.status().as_u16();
+        assert!([400, 422].contains(&status), "{wrong:?}: {status}");
+    }
+    let noted =
+        otto.post(&format!("{place}/notes"), &[("text", "The pager <script>alert(2)</script>\r\nis silent.")]).await;
+    assert_eq!(noted.status(), 303);
+    let (_, cockpit) = otto.get(&place).await;
+    assert!(cockpit.contains("The pager &lt;script&gt;") && cockpit.contains("otto at 127.0.0.1"), "{cockpit}");
+    assert_eq!(alive(&cockpit), None);
+    let approved =
+        otto.post(&format!("{place}/approve"), &[("step", "0"), ("answer", "approve"), ("comment", "ready")]).await;
+    assert_eq!(approved.headers()["location"].to_str().unwrap(), place);
+    let over = until(&|status| status.summary.verdict.is_some()).await;
+    assert_eq!(over.summary.verdict, Some(Verdict::Held), "{}", over.summary.why);
+    let (_, cockpit) = vera.get(&place).await;
+    assert!(
+        cockpit.contains("ready")
+            && cockpit.contains("Download the scorecard")
+            && !cockpit.contains("Halt this game day")
+    );
+    let (status, card) = vera.get(&format!("{place}/report.html")).await;
+    assert!(status == 200 && card.contains("shop-day"));
+}
+
+#[tokio::test]
+async fn everyone_halts_a_game_day() {
+    let world = World::new().await;
+    let day = json!({
+        "apiVersion": "squall/v1", "kind": "GameDay", "metadata": {"name": "pause"}, "hypothesis": "h", "owner": "ana",
+        "agenda": [{"approval": {"ask": "Go on?"}}]
+    });
+    let (status, answer) = world.post("/v1/game-days", &json!({"gameDay": day})).await;
+    assert_eq!(status, 201, "{answer}");
+    let place = format!("/ui/game-days/{}", answer["gameDay"].as_str().unwrap());
+    let vera = world.visitor("vera", Role::Viewer).await;
+    assert!(vera.get(&place).await.1.contains("Halt this game day"));
+    assert_eq!(vera.post(&format!("{place}/halt"), &[]).await.status(), 303);
+    assert!(vera.get(&place).await.1.contains("Halt was sent"));
+}
