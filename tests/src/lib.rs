@@ -2,7 +2,6 @@
 //!
 //! Nothing here is part of what Squall ships. The suites are in `tests/tests/`, the demo and the benchmark in `tests/src/bin/`.
 
-pub mod browser;
 pub mod commander;
 pub mod fleet;
 pub mod guest;

@@ -14,7 +14,7 @@ async fn a_game_day_waits_for_an_answer_of_somebody_who_may_and_keeps_notes() {
     let _web = world.agent("web1", 1).await;
     let day = json!({
         "apiVersion": "squall/v1", "kind": "GameDay", "metadata": {"name": "shop-day"},
-        "hypothesis": "The shop <b>survives</b>.", "owner": "ana", "participants": [{"name": "otto", "role": "approver"}],
+        "hypothesis": "The shop <u>survives</u>.", "owner": "ana", "participants": [{"name": "otto", "role": "approver"}],
         "agenda": [{"approval": {"ask": "Go <script>alert(1)</script> on?"}}, {"run": {"experiment": experiment(&shop, "100ms")}}]
     });
     let (status, answer) = world.post("/v1/game-days", &json!({"gameDay": day})).await;
