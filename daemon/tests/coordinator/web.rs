@@ -406,7 +406,7 @@ async fn an_open_page_hears_of_changes_until_its_session_ends() {
     let mut live = ada.request(Method::GET, "/ui/live").send().await.unwrap();
     assert_eq!(live.headers()["content-type"], "text/event-stream");
     let first = within(live.chunk()).await.unwrap().unwrap();
-    assert!(String::from_utf8_lossy(&first).contains("event: changed"));
+    assert!(String::from_utf8_lossy(&first).contains("event: changed\ndata: now"));
     let _web = world.agent("web1", 1).await;
     let second = within(live.chunk()).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&second).contains("event: changed"));

@@ -69,7 +69,8 @@ pub async fn stream(
                 let now = Seen::of(&coordinator, &which);
                 if before.as_ref() != Some(&now) {
                     before = Some(now);
-                    let event = Event::default().event("changed").data("");
+                    // Browsers drop an event without data.
+                    let event = Event::default().event("changed").data("now");
                     return Some((Ok::<_, Infallible>(event), (coordinator, visitor, before)));
                 }
             }
