@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::agent::crash;
+
 /// Where system programs are looked for; the daemon's own `PATH` is never asked.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -44,6 +46,9 @@ impl Program<'_> {
 pub fn command<A: AsRef<OsStr>>(program: Program<'_>, arguments: impl IntoIterator<Item = A>) -> io::Result<Command> {
     let mut command = Command::new(program.path()?);
     command.args(arguments).env_clear().env("PATH", DIRECTORIES.join(":")).env("LC_ALL", "C");
+    if matches!(program, Program::Own { .. }) {
+        command.envs(crash::environment());
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command)
 }

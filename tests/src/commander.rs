@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use squall_experiments::effect::Effect;
@@ -51,6 +51,8 @@ impl Commander {
                     let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { continue };
                     // Of the agent's `Hello`; orders are numbered within it.
                     let (mut node, mut session, mut number) = (String::new(), String::new(), 0);
+                    // What was said to an agent that died before it heard it was never meant for this one.
+                    while to_send.try_recv().is_ok() {}
                     loop {
                         tokio::select! {
                             message = socket.next() => match message {
@@ -85,18 +87,43 @@ impl Commander {
 
     /// Enrols and starts an agent, and waits until it has said `Hello`: what it says is open.
     pub fn agent(&self, host: &Host, agent: &Agent) -> (Running, Vec<OpenInjection>) {
+        let running = self.launch(host, agent);
+        let open = self.hear("Hello", |frame| match frame {
+            ToCoordinator::Hello { open, .. } => Some(open.clone()),
+            _ => None,
+        });
+        (running, open)
+    }
+
+    /// Enrols and starts an agent; waits for nothing.
+    pub fn launch(&self, host: &Host, agent: &Agent) -> Running {
         if !host.path("/run/squall/node.key").exists() {
             let identity = self.authority.enroll(host.name()).expect("a host's name is a node's name");
             host.write("/run/squall/ca.pem", identity.ca);
             host.write("/run/squall/node.pem", identity.certificate);
             host.write("/run/squall/node.key", identity.key);
         }
-        let running = spawn_agent(host, &format!("https://{}", self.address), agent);
-        let open = self.hear("Hello", |frame| match frame {
-            ToCoordinator::Hello { open, .. } => Some(open.clone()),
-            _ => None,
-        });
-        (running, open)
+        spawn_agent(host, &format!("https://{}", self.address), agent)
+    }
+
+    /// The next frame for which `wanted` has an answer. None: `alive` is false, and what was said before is read.
+    pub fn hear_while<T>(
+        &self,
+        mut alive: impl FnMut() -> bool,
+        wanted: impl Fn(&ToCoordinator) -> Option<T>,
+    ) -> Option<T> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let lives = alive();
+            match self.heard.recv_timeout(Duration::from_millis(20)) {
+                Ok(frame) => match wanted(&frame) {
+                    Some(found) => return Some(found),
+                    None => continue,
+                },
+                Err(_) if !lives => return None,
+                Err(_) => assert!(Instant::now() < until, "an agent lives and says nothing"),
+            }
+        }
     }
 
     pub fn say(&self, order: ToAgent) {

@@ -1,13 +1,19 @@
-//! Every reversible fault, and an agent that dies at every point there is: before and after each journal record, when the holder
-//! is there, when it was told to go, when it was told to release. Nothing may be left, whatever happens.
+//! Every effect, and whoever works on it dies at every point there is: before and after each durable step and each change of the kernel,
+//! in the agent, in the holder, in the guard, in a sweep. Nothing may be left, whatever happens.
 //!
-//! One host for each fault, all in one lab, so that one round of agents meets one point with every fault at once.
+//! Each effect has a host; some hosts work at the same time. The points come from the sources, so a new one has to find its place here.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use squall_experiments::faults;
 use squall_experiments::run_event::{Event, InjectionState, RevertCause, Verdict};
-use squall_tests::fleet::{AGENT_STATE, Agent, Fleet, PATIENCE};
+use squall_tests::dying::Dying;
+use squall_tests::fleet::{Agent, Fleet, PATIENCE};
 use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::{Lab, Running, programs, wait_until};
 use squall_tests::scene::{UNDO, pids_of_role};
@@ -40,12 +46,85 @@ fn agent() -> Agent {
     }
 }
 
-/// Points of `squalld::agent::crash`.
-/// Not `removed`: only recovery passes it, when a trace outlived its holder; the effects' own tests remove such traces.
-const POINTS: [&str; 6] =
-    ["journal-before", "journal-synced", "journal-after", "holder-spawned", "go-sent", "release-sent"];
+/// As above, besides the faults: the same effect on a filesystem where it needs a name for a moment, and one that cannot be undone.
+const MORE: [(&str, &str, &str, &str); 2] = [
+    ("fallback", "disk-fill", ", path: /run/data", "{bytes: 8MiB, reserve: 1MiB}"),
+    ("kill", "process-kill", ", processes: {command: \"sleep 12*\"}", "{signal: KILL}"),
+];
+
+/// Who passes which points of `squalld::agent::crash`; a test holds them against the sources.
+const POINTS: [(&str, &[&str]); 4] = [
+    (
+        "agent",
+        &[
+            "journal-before",
+            "journal-after",
+            "journal-synced",
+            "journal-rename",
+            "journal-renamed",
+            "holder-spawning",
+            "holder-spawned",
+            "go-sending",
+            "go-sent",
+            "release-sending",
+            "release-sent",
+            "removing",
+            "removed",
+        ],
+    ),
+    (
+        "holder",
+        &[
+            "go-heard",
+            "nft-committing",
+            "nft-committed",
+            "queue-binding",
+            "queue-bound",
+            "queue-configured",
+            "seizing",
+            "seized",
+            "interrupted",
+            "detaching",
+            "detached",
+            "file-making",
+            "file-made",
+            "fallback-making",
+            "fallback-made",
+            "fallback-marked",
+            "fallback-unlinked",
+            "allocating",
+            "allocated",
+            "burning",
+            "occupying",
+            "occupied",
+            "signalling",
+            "signalled",
+            "active",
+            "active-said",
+            "over",
+            "over-said",
+        ],
+    ),
+    ("guard", UNDOERS),
+    ("sweep", UNDOERS),
+];
+const UNDOERS: &[&str] = &[
+    "journal-rename",
+    "journal-renamed",
+    "ending-holder",
+    "ended-holder",
+    "removing",
+    "removed",
+    "journal-before",
+    "journal-after",
+    "journal-synced",
+];
+/// Only a kernel with netem passes them; nobody dies there yet.
+const WITH_NETEM: [&str; 5] = ["qdisc-making", "qdisc-made", "netem-made", "qdisc-deleting", "qdisc-deleted"];
 /// More passings than an agent's start and one injection have.
-const MOST: u32 = 12;
+const MOST: u32 = 16;
+/// Hosts whose agents die at the same time.
+const AT_ONCE: usize = 4;
 
 struct Matrix {
     _servers: Vec<Running>,
@@ -57,7 +136,7 @@ impl Matrix {
         if !lab_is_possible(test) {
             return None;
         }
-        let names = FAULTS.map(|(host, ..)| host);
+        let names: Vec<&str> = all().map(|(host, ..)| host).collect();
         let lab = Lab::new().host("ctl").hosts(&names).start();
         let server = |name: &&str| {
             lab.host(name).small_disk("/run/data", "16m");
@@ -88,7 +167,10 @@ impl Matrix {
 }
 
 fn experiment(index: usize, duration: &str) -> String {
-    let (host, fault, on, with) = FAULTS[index];
+    experiment_of(FAULTS[index], duration)
+}
+
+fn experiment_of((host, fault, on, with): (&str, &str, &str, &str), duration: &str) -> String {
     format!(
         "apiVersion: squall/v1
 kind: Experiment
@@ -114,82 +196,144 @@ fn the_matrix_has_every_reversible_fault() {
 }
 
 #[test]
-fn an_agent_that_dies_at_any_point_leaves_nothing() {
-    let Some(matrix) = Matrix::set("an_agent_that_dies_at_any_point_leaves_nothing") else { return };
-    let before = matrix.snapshots();
-    let mut fleet = Fleet::start(&matrix.lab, "ctl", &[]);
-    let mut deaths = 0;
-    for point in POINTS {
-        for count in 1..=MOST {
-            let crash = Agent { env: vec![("SQUALLD_CRASH_AT".into(), format!("{point}:{count}"))], ..agent() };
-            let died = round(&matrix, &mut fleet, &crash, &format!("dead at {point}:{count}"), &before);
-            deaths += died;
-            if died == 0 {
-                assert!(count > 1, "no agent ever passes {point}");
-                break;
-            }
-            assert!(count < MOST, "{point} is passed more than {MOST} times");
-        }
-    }
-    eprintln!("{deaths} agents died, each at another point or with another fault");
+fn the_matrix_has_every_point_of_the_sources() {
+    let mut found = BTreeSet::new();
+    points_in(&programs::root().join("daemon/src"), &mut found);
+    let known: BTreeSet<String> =
+        POINTS.iter().flat_map(|(_, points)| *points).chain(&WITH_NETEM).map(|point| (*point).to_owned()).collect();
+    assert_eq!(found, known);
 }
 
-/// One round: an agent with its crash point on each host, a fault on each, and after the deaths a look, a sweep, another agent. How many died.
-fn round(matrix: &Matrix, fleet: &mut Fleet<'_>, crash: &Agent, what: &str, before: &[Snapshot]) -> usize {
-    for (host, ..) in FAULTS {
-        fleet.start_agent(host, crash);
-    }
-    let mut runs = Vec::new();
-    for (index, (host, ..)) in FAULTS.iter().enumerate() {
-        // Some points are passed at the start, before there is anything to order.
-        let start = Instant::now();
-        while fleet.agent_is_running(host) && !fleet.is_connected(host) && start.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        match fleet.try_submit(&experiment(index, "300ms")).map(|run| run.id.clone()) {
-            Ok(run) => runs.push(run),
-            Err(problem) => assert!(!fleet.is_connected(host), "{what}: {problem}"),
+/// Names in `crash::point("...")` below a directory.
+fn points_in(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).expect("sources").flatten() {
+        if entry.path().is_dir() {
+            points_in(&entry.path(), found);
+        } else if let Ok(text) = std::fs::read_to_string(entry.path()) {
+            let calls = text.split("crash::point(\"").skip(1);
+            found.extend(calls.filter_map(|call| call.split_once('"')).map(|(name, _)| name.to_owned()));
         }
     }
-    // Until each agent is dead or its fault over.
-    let start = Instant::now();
-    let finished = |fleet: &Fleet<'_>| {
-        let all: Vec<squall_experiments::api::RunSummary> = fleet.get("/v1/runs").unwrap_or_default();
-        runs.iter().all(|id| all.iter().any(|run| run.run == *id && run.verdict.is_some()))
+}
+
+#[test]
+fn whoever_dies_at_any_point_of_any_effect_leaves_nothing() {
+    let Some(matrix) = Matrix::set("whoever_dies_at_any_point_of_any_effect_leaves_nothing") else { return };
+    let started = Instant::now();
+    let kept = matrix.lab.host("kill");
+    let _keeper = kept.start(kept.talk("keep").args(["--after", "50", "--", "sleep", "1234"]).stdin(Stdio::null()));
+    assert!(wait_until(PATIENCE, || kept.pids_of("sleep").len() == 1));
+    let columns: Mutex<Vec<_>> = Mutex::new((0..).zip(all()).collect());
+    let (deaths, passed) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some((number, column)) = columns.lock().expect("no column panicked").pop() else { return };
+                    let mut dying = column_of(&matrix.lab, column);
+                    every_point(&mut dying, number, column.0 == "fallback");
+                    dying.check_whole();
+                    deaths.fetch_add(dying.deaths(), Ordering::Relaxed);
+                    eprintln!("crash matrix, {}: {} deaths, nothing left", column.0, dying.deaths());
+                    passed.lock().expect("no column panicked").append(&mut dying.passed);
+                }
+            });
+        }
+    });
+    let passed = passed.into_inner().expect("no column panicked");
+    for (role, points) in POINTS {
+        for point in points {
+            assert!(passed.contains(&format!("{role}/{point}")), "no {role} ever passed {point}");
+        }
+    }
+    eprintln!(
+        "crash matrix: {} points of 4 roles, {} effects, {} deaths in {:.0?}: nothing left",
+        passed.len(),
+        all().count(),
+        deaths.into_inner(),
+        started.elapsed()
+    );
+}
+
+fn all() -> impl Iterator<Item = (&'static str, &'static str, &'static str, &'static str)> {
+    FAULTS.into_iter().chain(MORE)
+}
+
+fn column_of<'lab>(lab: &'lab Lab, column: (&'static str, &'static str, &'static str, &'static str)) -> Dying<'lab> {
+    let env = match column.0 {
+        "fallback" => vec![("SQUALLD_NO_TMPFILE".to_owned(), "1".to_owned())],
+        _ => Vec::new(),
     };
-    let died = loop {
-        let alive = FAULTS.iter().filter(|(host, ..)| fleet.agent_is_running(host)).count();
-        if alive == 0 || finished(fleet) || start.elapsed() > Duration::from_secs(4) {
-            break FAULTS.len() - FAULTS.iter().filter(|(host, ..)| fleet.agent_is_running(host)).count();
+    Dying::on(lab.host(column.0), experiment_of(column, "60s"), Agent { env, ..agent() })
+}
+
+/// `named`: a file with a name is what a holder leaves that dies at the right moment, so that somebody has to remove it.
+fn every_point(dying: &mut Dying<'_>, column: u32, named: bool) {
+    let all = std::env::var("SQUALL_MATRIX").is_ok_and(|which| which == "all");
+    for (role, points) in POINTS {
+        for point in points {
+            let removes = matches!(*point, "removing" | "removed");
+            if removes && !named {
+                continue;
+            }
+            // The holder leaves its file, and each before this one dies before it has taken it away.
+            let left = if removes { "holder/fallback-made:1," } else { "" };
+            for count in 1..=MOST {
+                let place = format!("{role}/{point}:{count}");
+                let died = match role {
+                    // Each point and count without a guard, too: with every third effect, with all if SQUALL_MATRIX=all.
+                    "agent" => agent_dies(dying, &format!("{left}{place}"), &place, all || (column + count) % 3 == 0),
+                    "holder" => {
+                        dying.live(&place, true);
+                        dying.died_at(&place)
+                    }
+                    "guard" => guard_dies(dying, &format!("{left}agent/{},{place}", begun(removes)), &place),
+                    _ => sweep_dies(dying, &format!("{left}agent/{}", begun(removes)), &place),
+                };
+                if !died {
+                    break;
+                }
+                assert!(count < MOST, "{place}: passed too often");
+            }
         }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    for (host, ..) in FAULTS {
-        fleet.kill_agent(host);
     }
-    matrix.check_same(before, what);
-    for (host, ..) in FAULTS {
-        // Undoing what is undone already is harmless, and says that nothing is there. Twice.
-        for _ in 0..2 {
-            let squalld = programs::program("squalld");
-            let swept = matrix
-                .lab
-                .host(host)
-                .run(squalld.to_str().expect("a plain path"), &["sweep", "--state-dir", AGENT_STATE]);
-            assert!(swept.ok(), "{host}, {what}: sweep: {}{}", swept.stdout, swept.stderr);
-        }
-        fleet.start_agent(host, &agent());
+}
+
+/// Where an agent dies whose undo somebody else has to do.
+fn begun(removes: bool) -> &'static str {
+    if removes { "removing:1" } else { "release-sending:1" }
+}
+
+/// Once with a guard that undoes, nothing started again; once without, and the next agent undoes.
+fn agent_dies(dying: &mut Dying<'_>, crash: &str, place: &str, without_guard: bool) -> bool {
+    dying.live(crash, true);
+    let died = dying.died_at(place);
+    dying.check(place);
+    dying.sweep("");
+    if died && without_guard {
+        dying.live(crash, false);
+        dying.recover(place);
+        dying.check(&format!("{place}, without a guard, recovered"));
     }
-    fleet.wait_connected(FAULTS.len());
-    for id in &runs {
-        let mut run = fleet.follow(id);
-        let (verdict, why) = run.finish();
-        assert_ne!(verdict, Verdict::Dirty, "{what}: {why}\n{}", run.story());
-    }
-    for (host, ..) in FAULTS {
-        fleet.kill_agent(host);
-    }
-    matrix.check_same(before, &format!("{what} and started again"));
+    died
+}
+
+/// The agent dies and its guard, too: the kernel's part at once, the rest by the next start.
+fn guard_dies(dying: &mut Dying<'_>, crash: &str, place: &str) -> bool {
+    dying.live(crash, true);
+    let died = dying.died_at(place);
+    dying.recover(place);
+    dying.check(place);
+    died
+}
+
+/// Neither agent nor guard: a sweep that dies, and another.
+fn sweep_dies(dying: &mut Dying<'_>, crash: &str, place: &str) -> bool {
+    dying.live(crash, false);
+    let died = !dying.sweep(place);
+    assert!(dying.sweep(""), "{place}");
+    assert!(dying.sweep(""), "{place}: the same again is harmless");
+    dying.check(place);
     died
 }
 

@@ -238,6 +238,7 @@ impl Executor {
         self.live.borrow_mut().insert(order.injection.clone(), live);
         self.ring();
         for (holder, hold) in holders.iter().zip(holds) {
+            crash::point("go-sending");
             let go = ToHolder::Go { hold: Box::new(hold), deadline_us: lease.deadline_us() };
             if let Err(error) = holder.orders.say(&go) {
                 // It ends without ever being active, which its life will hear.

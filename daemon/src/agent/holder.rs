@@ -2,8 +2,10 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use super::effects;
+use super::crash;
 use super::effects::tether::{FromHolder, Tether};
+use super::effects::{self, Hold};
+use super::kernel::priority;
 use super::sandbox;
 
 /// Runs before anything else of squalld is set up: a holder must start within milliseconds and stay small.
@@ -12,10 +14,17 @@ pub fn run() -> anyhow::Result<()> {
     let (input, output) = unsafe { (OwnedFd::from_raw_fd(0), OwnedFd::from_raw_fd(1)) };
     let mut tether = Tether::new(input, output)?;
     let Some(hold) = tether.ready()? else { return Ok(()) };
+    if !matches!(hold, Hold::Hog { .. }) {
+        priority::of_a_holder();
+    }
     sandbox::enter_holder(&hold);
-    match effects::hold(hold, &mut tether) {
+    crash::point("go-heard");
+    let held = effects::hold(hold, &mut tether);
+    crash::point("over");
+    match held {
         Ok(outcome) => tether.say(&FromHolder::Released { outcome }),
         Err(error) => tether.say(&FromHolder::Failed { why: format!("{error:#}") }),
     }
+    crash::point("over-said");
     Ok(())
 }

@@ -172,6 +172,7 @@ impl Life {
     async fn take_back(mut self, end: End) {
         let report = InjectionReport { cause: end.cause, ..InjectionReport::default() };
         self.say(InjectionState::Reverting, report.clone());
+        crash::point("release-sending");
         for orders in self.held.iter_mut().filter_map(|held| held.orders.take()) {
             // Dropped after it: end of file says the same to a holder whose pipe is full.
             let _ = orders.say(&ToHolder::Release);

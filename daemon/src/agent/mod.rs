@@ -104,6 +104,7 @@ pub struct Settings {
 /// # Errors
 /// Nothing was started: the policy or the identity cannot be used, or the state directory is another agent's.
 pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    kernel::priority::of_an_agent();
     let state_dir = std::path::absolute(&config.state_dir)?;
     let boot_id = boottime::boot_id().context("the kernel's boot id")?;
     let durability = if config.ephemeral { Durability::Process } else { Durability::Disk };
@@ -120,7 +121,10 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
         // On a thread that is not in the sandbox and ends at once; the answers are kept.
         let _ = thread::Builder::new().name("squall-abilities".to_owned()).spawn(facts::network::abilities);
         match policy.services.is_empty() {
-            true => sandbox::enter_agent(),
+            true => {
+                kernel::priority::spare_from_the_oom_killer();
+                sandbox::enter_agent();
+            }
             // What starts a service hands its own rights on to it: a service in our sandbox would not be itself.
             false => tracing::warn!(
                 "the policy names services, which inherit what starts them: this agent is not in its sandbox"

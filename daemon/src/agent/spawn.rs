@@ -89,6 +89,7 @@ impl Holder {
         let mut command = program::command(Program::Own { path: program }, ["holder"])?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
         child::dies_with_this_thread(&mut command);
+        crash::point("holder-spawning");
         let mut spawned = Spawned::new(command, true)?;
         crash::point("holder-spawned");
         let (stdin, stdout) = (spawned.child.stdin.take(), spawned.child.stdout.take());

@@ -80,6 +80,7 @@ impl Undo {
             let mut presence = effects::observe(&trace);
             let mut trouble = String::new();
             if !matches!(presence, Presence::Absent | Presence::GoneWithTarget(_)) {
+                crash::point("removing");
                 if let Err(error) = effects::remove(&trace) {
                     trouble = format!(" (removing it: {error:#})");
                 }
@@ -115,11 +116,13 @@ impl Undo {
 
 /// Kills a holder for certain, or says that it is gone. Waits for its end up to `patience`.
 pub fn end_holder(process: ProcessId, patience: Duration) {
+    crash::point("ending-holder");
     if let Ok(Some(fd)) = PidFd::open(process)
         && fd.kill().unwrap_or(false)
     {
         fd.wait_gone(patience);
     }
+    crash::point("ended-holder");
 }
 
 /// Undoes several injections together, blocking: for those who have nothing else to do (recovery, guard, sweep).

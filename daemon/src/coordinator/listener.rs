@@ -1,8 +1,7 @@
 //! The one port (TLS) and the door for people on this machine: limits, and who is at the other end.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::enrolment::Node;
+use super::places::{Place, Places};
 use super::unix_socket::LocalDoor;
 
 /// What strangers can make this process spend.
@@ -26,8 +26,10 @@ use super::unix_socket::LocalDoor;
 pub struct Limits {
     /// Connections at the same time, agents included; more wait in the kernel's backlog.
     pub connections: usize,
-    /// Of these from one address, as long as they show no certificate: one stranger cannot take every place.
+    /// Of these as long as they show no certificate: strangers cannot take the places of agents.
     pub anonymous: usize,
+    /// Of those from one address: one stranger cannot take every place.
+    pub anonymous_each: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake: Duration,
     /// Connections at the same time on the unix socket.
@@ -40,8 +42,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            connections: 4096,
-            anonymous: 1024,
+            connections: 8192,
+            anonymous: 3072,
+            anonymous_each: 1024,
             handshake: Duration::from_secs(5),
             local: 256,
             headers: Duration::from_secs(30),
@@ -58,6 +61,9 @@ pub struct Peer {
     pub node: Option<Node>,
 }
 
+/// Where people come from who use the unix socket.
+pub const THIS_HOST: &str = "this host";
+
 #[derive(Debug, Clone)]
 pub enum Origin {
     Network(SocketAddr),
@@ -70,7 +76,7 @@ impl Origin {
     pub fn place(&self) -> String {
         match self {
             Origin::Network(address) => address.ip().to_string(),
-            Origin::ThisHost(_) => "this host".to_owned(),
+            Origin::ThisHost(_) => THIS_HOST.to_owned(),
         }
     }
 }
@@ -115,7 +121,7 @@ pub async fn serve(
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(limits.connections));
-    let strangers = Arc::new(Strangers::default());
+    let strangers = Places::new(limits.anonymous);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -130,7 +136,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, address, place)) => {
-                let Some(stranger) = strangers.enter(address.ip(), limits.anonymous) else {
+                let Some(stranger) = strangers.enter(address.ip(), limits.anonymous_each) else {
                     tracing::debug!(%address, "too many connections from this address");
                     continue;
                 };
@@ -154,7 +160,7 @@ pub async fn serve(
 async fn connection(
     stream: TcpStream,
     address: SocketAddr,
-    stranger: Stranger,
+    stranger: Place<IpAddr>,
     acceptor: TlsAcceptor,
     app: Router,
     limits: Limits,
@@ -201,57 +207,5 @@ async fn converse(
     };
     if let Err(error) = served {
         tracing::debug!(place, %error, "connection ended");
-    }
-}
-
-/// Connections without a certificate, by address.
-#[derive(Default)]
-struct Strangers(Mutex<HashMap<IpAddr, usize>>);
-
-/// One of them, until it is dropped.
-struct Stranger {
-    all: Arc<Strangers>,
-    address: IpAddr,
-}
-
-impl Strangers {
-    fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Stranger> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Stranger { all: self.clone(), address })
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let mut counts = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_address_cannot_take_every_place_and_gives_its_places_back() {
-        let strangers = Arc::new(Strangers::default());
-        let (here, there): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
-        let first = strangers.enter(here, 2).unwrap();
-        let second = strangers.enter(here, 2).unwrap();
-        assert!(strangers.enter(here, 2).is_none() && strangers.enter(there, 2).is_some());
-        drop(first);
-        assert!(strangers.enter(here, 2).is_some());
-        drop(second);
-        assert!(strangers.0.lock().unwrap().is_empty());
     }
 }

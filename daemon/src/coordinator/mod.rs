@@ -19,6 +19,7 @@ mod listener;
 pub mod node_args;
 mod notify;
 pub mod permission;
+mod places;
 mod probes;
 pub mod role;
 mod runs;
@@ -135,6 +136,8 @@ struct Coordinator {
     /// Of people who are logged in to the web UI.
     sessions: Sessions,
     data_dir: PathBuf,
+    /// Streams of events that are open, by who follows them.
+    streams: Arc<places::Places<String>>,
 }
 
 impl Coordinator {
@@ -225,6 +228,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         notifier,
         sessions: Sessions::default(),
         data_dir: dir.clone(),
+        streams: places::Places::new(api::MOST_STREAMS),
     });
     let mut watches = vec![listening_late, watching, tokio::spawn(deeds::watch(coordinator.clone()))];
     watches.extend(replacing);

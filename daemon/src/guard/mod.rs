@@ -18,7 +18,7 @@ use crate::agent::effects::ProcessId;
 use crate::agent::journal::lock::Lock;
 use crate::agent::journal::record::{Change, Intent, Writer};
 use crate::agent::journal::{self, Journal};
-use crate::agent::kernel::{boottime, trim};
+use crate::agent::kernel::{boottime, priority, trim};
 use crate::agent::undo::{self, Ended};
 use squall_experiments::run_event::{InjectionState, RevertCause};
 
@@ -36,6 +36,7 @@ pub fn run(state_dir: &Path) -> anyhow::Result<()> {
         // SAFETY: ignoring a signal installs no handler.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
     }
+    priority::of_a_guard();
     // SAFETY: standard input belongs to this process and is used nowhere else in it.
     let line = unsafe { OwnedFd::from_raw_fd(0) };
     let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;

@@ -15,6 +15,7 @@ use squall_experiments::target::ProcessSelector;
 
 use super::tether::{Outcome, Tether, Wake};
 use super::{Context, Hold, Prepared, Presence, ProcessId, Refusal};
+use crate::agent::crash;
 use crate::agent::kernel::boottime;
 use crate::agent::kernel::pidfd::PidFd;
 use crate::agent::processes::{self, Match};
@@ -114,7 +115,10 @@ impl Watch<'_> {
         for target in targets {
             let Some(fd) = PidFd::open(target.process)? else { continue };
             let mut of = Hit::before(target, fd);
-            let Some(at_us) = of.send(signal_of(self.signal.signal))? else { continue };
+            crash::point("signalling");
+            let sent = of.send(signal_of(self.signal.signal))?;
+            crash::point("signalled");
+            let Some(at_us) = sent else { continue };
             hit += 1;
             self.back.sent(at_us, of.process(), &everyone);
             self.hits.add(of);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use squall_experiments::run_event::Evidence;
 
 use super::Hold;
+use crate::agent::crash;
 use crate::agent::kernel::boottime;
 
 /// From agent to holder.
@@ -109,7 +110,9 @@ impl Tether {
 
     /// Tells the agent that the effect is in place.
     pub fn active(&mut self, evidence: Vec<Evidence>) {
+        crash::point("active");
         self.say(&FromHolder::Active { evidence });
+        crash::point("active-said");
     }
 
     pub(crate) fn say(&mut self, message: &FromHolder) {

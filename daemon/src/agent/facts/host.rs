@@ -68,13 +68,18 @@ fn process_freeze() -> Can {
 }
 
 fn freeze_a_child() -> nix::Result<()> {
-    // SAFETY: the child makes two system calls that are allowed after a fork of a process with threads, and never returns.
+    let agent = Pid::this();
+    // SAFETY: the child makes only system calls that are allowed after a fork of a process with threads, and never returns.
     match unsafe { fork() }? {
         ForkResult::Child => unsafe {
+            // Whoever outlives its agent must not keep what tells of the agent's death: the guard's line, the lock.
+            libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            loop {
+            // The agent may have died before the line above: then no signal will come.
+            while libc::getppid() == agent.as_raw() {
                 libc::pause();
             }
+            libc::_exit(0)
         },
         ForkResult::Parent { child } => {
             let tried = ptrace::seize(child, ptrace::Options::empty()).and_then(|()| ptrace::interrupt(child));

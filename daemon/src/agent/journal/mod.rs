@@ -149,7 +149,7 @@ impl Journal {
 
     fn append(&mut self, record: &Record, reserve: u64) -> io::Result<()> {
         crash::point("journal-before");
-        let bytes = frame::encode(self.sequence + 1, &encode(record)?);
+        let (bytes, sequence) = frames(self.sequence, record)?;
         let wanted = self.at + bytes.len() as u64 + reserve;
         if wanted > self.allocated {
             let allocated = wanted.next_multiple_of(self.durability.chunk());
@@ -158,10 +158,18 @@ impl Journal {
         }
         self.file.write_all_at(&bytes, self.at)?;
         self.at += bytes.len() as u64;
-        self.sequence += 1;
+        self.sequence = sequence;
         crash::point("journal-after");
         Ok(())
     }
+}
+
+/// A record's frames after `sequence`, and the last one's sequence. An intent is there twice: a flipped bit costs one frame, and this is
+/// the record that must not be lost; to read it again changes nothing.
+fn frames(sequence: u64, record: &Record) -> io::Result<(Vec<u8>, u64)> {
+    let (payload, copies) = (encode(record)?, if matches!(record, Record::Intent(_)) { 2 } else { 1 });
+    let bytes = (1..=copies).flat_map(|copy| frame::encode(sequence + copy, &payload)).collect();
+    Ok((bytes, sequence + copies))
 }
 
 fn encode(record: &Record) -> io::Result<Vec<u8>> {
@@ -199,8 +207,9 @@ fn rewrite(directory: &Path, book: &Book, sequence: u64, durability: Durability)
     let mut sequence = sequence;
     let mut bytes = Vec::new();
     for record in book.compacted() {
-        sequence += 1;
-        bytes.extend(frame::encode(sequence, &encode(&record)?));
+        let (more, last) = frames(sequence, &record)?;
+        bytes.extend(more);
+        sequence = last;
     }
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).read(true).mode(0o600).open(&fresh)?;
     let allocated = (bytes.len() as u64 + RESERVE).next_multiple_of(durability.chunk());
@@ -211,6 +220,7 @@ fn rewrite(directory: &Path, book: &Book, sequence: u64, durability: Durability)
     }
     crash::point("journal-rename");
     fs::rename(&fresh, directory.join(FILE))?;
+    crash::point("journal-renamed");
     if durability == Durability::Disk {
         File::open(directory)?.sync_all()?;
     }

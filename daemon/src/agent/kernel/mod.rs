@@ -14,6 +14,7 @@ pub mod network;
 pub mod nfqueue;
 pub mod nft;
 pub mod pidfd;
+pub mod priority;
 pub mod procfs;
 pub mod raw;
 pub mod seccomp;

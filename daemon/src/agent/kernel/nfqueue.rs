@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 
 use super::netlink::{self, Family, Message, Refused, Socket, attributes, be32};
+use crate::agent::crash;
 
 const SUBSYSTEM: u16 = 3;
 const PACKET: u16 = SUBSYSTEM << 8;
@@ -72,7 +73,9 @@ impl PacketQueue {
         socket.option(libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, 1)?;
         let [high, low] = number.to_be_bytes();
         let config = || Message::new(CONFIG, 0, &[libc::AF_UNSPEC as u8, 0, high, low]);
+        crash::point("queue-binding");
         socket.request(config().put(1, &[BIND, 0, 0, 0]))?;
+        crash::point("queue-bound");
         // struct nfqnl_msg_config_params { be32 copy_range; u8 copy_mode }, packed.
         let (parameters, flags, buffer_size) = match copy {
             Copy::Nothing => ([0, 0, 0, 0, 1], FAIL_OPEN | GSO, 1024),
@@ -81,6 +84,7 @@ impl PacketQueue {
         socket.request(
             config().put(2, &parameters).put_be32(3, LONGEST).put_be32(4, FAIL_OPEN | GSO).put_be32(5, flags),
         )?;
+        crash::point("queue-configured");
         let buffers = vec![0; buffer_size * READ_AT_ONCE];
         Ok(PacketQueue { socket, number, buffers, buffer_size, verdicts: Vec::with_capacity(64 * 1024) })
     }

@@ -14,7 +14,7 @@ use super::problem::{ApiError, Reasons};
 use crate::coordinator::Coordinator;
 use crate::coordinator::access::TokenHash;
 use crate::coordinator::enrolment;
-use crate::coordinator::listener::{Origin, Peer};
+use crate::coordinator::listener::{Origin, Peer, THIS_HOST};
 use crate::coordinator::permission::{self, Role};
 use crate::coordinator::store::Owner;
 
@@ -38,6 +38,15 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whose limits count: people on this machine share theirs, because they share the places of the unix socket.
+    pub fn follower(&self) -> String {
+        match (&self.name, self.place == THIS_HOST) {
+            (_, true) => self.place.clone(),
+            (Some(name), _) => format!("user {name}"),
+            (None, _) => "the shared token".to_owned(),
+        }
+    }
+
     /// For the records. A name that a caller gives itself (`Squall-User`) counts with the shared token only.
     pub fn by(&self, headers: &HeaderMap) -> String {
         format!("{} at {}", self.who(headers), self.place)

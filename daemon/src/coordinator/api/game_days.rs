@@ -113,16 +113,17 @@ pub async fn events(
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 404, body = ref("#/components/schemas/Problem"))))]
 pub async fn follow(
     State(coordinator): State<Arc<Coordinator>>,
+    Extension(caller): Extension<Caller>,
     Path(day): Path<String>,
     query: Result<Query<From>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
     let Query(From { from }) = query?;
     let day = find(&coordinator, &day)?;
-    let next = stream::next(&headers, from)?;
+    let (next, place) = (stream::next(&headers, from)?, stream::place(&coordinator, &caller)?);
     Ok(match coordinator.game_days.log(&day) {
-        Some(log) => stream::live(log, next),
-        None => stream::stored(raw_events(&coordinator, &day, next).await?, next),
+        Some(log) => stream::live(log, next, place),
+        None => stream::stored(raw_events(&coordinator, &day, next).await?, next, place),
     })
 }
 

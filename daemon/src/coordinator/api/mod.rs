@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 
 use super::{Coordinator, agent_socket, enrolment, web};
 use problem::ApiError;
+pub use stream::MOST_STREAMS;
 
 /// Of a request's body; an experiment has a few kilobytes.
 const MAX_BODY: usize = 1 << 20;

@@ -37,6 +37,9 @@ impl ApiError {
     pub fn not_found(reason: String) -> Self {
         Self::new(StatusCode::NOT_FOUND, ProblemKind::NotFound, vec![reason])
     }
+    pub fn too_many(reason: String) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::Refused, vec![reason])
+    }
     pub fn refused(reasons: Vec<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, ProblemKind::Refused, reasons)
     }

@@ -8,6 +8,7 @@ mod local;
 mod queue;
 mod simulated;
 mod table;
+mod ticks;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,13 +17,14 @@ use table::Table;
 
 type Part = (&'static str, fn(&mut Table) -> anyhow::Result<()>);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("effects", effects::measure),
     ("breach", breach::measure),
     ("fleet", simulated::measure),
     ("idle", idle::measure),
     ("local", local::measure),
     ("queue", queue::measure),
+    ("ticks", ticks::measure),
 ];
 
 fn main() -> ExitCode {

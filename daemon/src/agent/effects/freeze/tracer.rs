@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
+use crate::agent::crash;
 use crate::agent::effects::ProcessId;
 use crate::agent::effects::tether::{Tether, Wake};
 use crate::agent::kernel::procfs;
@@ -121,6 +122,7 @@ impl Tracer {
             if self.threads.contains_key(&thread) {
                 continue;
             }
+            crash::point("seizing");
             match ptrace::seize(Pid::from_raw(thread), ptrace::Options::empty()) {
                 Ok(()) => {}
                 Err(Errno::ESRCH) => continue,
@@ -137,7 +139,9 @@ impl Tracer {
             fresh += 1;
             // A tracee's number stays its own until we collect it, so from here on this answer cannot change.
             anyhow::ensure!(is_still(), "process {} ended and its number was used again", process.pid);
+            crash::point("seized");
             let _ = ptrace::interrupt(Pid::from_raw(thread));
+            crash::point("interrupted");
         }
         Ok(fresh)
     }
@@ -175,7 +179,9 @@ impl Tracer {
     pub(in crate::agent::effects) fn wake(&mut self) {
         self.reap();
         for thread in std::mem::take(&mut self.threads).into_keys() {
+            crash::point("detaching");
             ptrace_with_signal(libc::PTRACE_DETACH, thread, 0);
+            crash::point("detached");
         }
     }
 }

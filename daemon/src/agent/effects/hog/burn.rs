@@ -11,6 +11,7 @@ use squall_experiments::run_event::Evidence;
 use squall_experiments::units::Percent;
 
 use super::milliseconds;
+use crate::agent::crash;
 use crate::agent::effects::tether::{Outcome, Tether, Wake};
 
 /// One turn of burning and resting. Shorter than what people or load balancers notice, longer than a scheduler's slice.
@@ -37,6 +38,7 @@ pub(super) fn hold(workers: u32, load: Percent, tether: &mut Tether) -> anyhow::
                     // A worker needs next to no stack.
                     .stack_size(64 << 10)
                     .spawn_scoped(scope, move || burn(load, stop))?;
+                crash::point("burning");
             }
             if tether.wait(Some(FIRST_LOOK), None) != Wake::Release {
                 // Too short a look to say no.

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use squall_experiments::run_event::Evidence;
 
 use super::roughly;
+use crate::agent::crash;
 use crate::agent::effects::tether::{Outcome, Tether, Wake};
 use crate::agent::kernel::memory::{self, Memory};
 
@@ -123,6 +124,7 @@ impl Hoard {
 
     fn take(&mut self, bytes: u64) -> anyhow::Result<()> {
         let size = (bytes as usize).next_multiple_of(PAGE);
+        crash::point("occupying");
         let address = map(size)?;
         self.chunks.push((address, size));
         // SAFETY: `size` bytes are mapped there, writable, and nobody else knows of them.
@@ -136,6 +138,7 @@ impl Hoard {
         // Held in memory and not in swap, where this is allowed (mlock(2): CAP_IPC_LOCK or the limit); the fault bites without, too.
         // SAFETY: the mapping above.
         let _ = unsafe { mlock(address, size) };
+        crash::point("occupied");
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 use squall_experiments::effect::{Direction, Distribution, PacketDelay};
 
 use super::model::spread;
+use crate::agent::crash;
 use crate::agent::effects::{Presence, Refusal, Trace};
 use crate::agent::kernel::links::{self, Link};
 use crate::agent::kernel::netlink::{self, Socket};
@@ -65,9 +66,12 @@ pub fn apply(effect: &PacketDelay, interfaces: &[u32]) -> anyhow::Result<()> {
     let netem = options(effect);
     let mut socket = tc::open()?;
     for interface in interfaces {
-        let made = socket
-            .request(tc::prio_root(*interface, ROOT_HANDLE))
-            .and_then(|_| socket.request(tc::netem(*interface, NETEM_HANDLE, CLASS, &netem)));
+        crash::point("qdisc-making");
+        let made = socket.request(tc::prio_root(*interface, ROOT_HANDLE)).and_then(|_| {
+            crash::point("qdisc-made");
+            socket.request(tc::netem(*interface, NETEM_HANDLE, CLASS, &netem))
+        });
+        crash::point("netem-made");
         if let Err(refused) = made {
             take_back(interfaces);
             anyhow::bail!("netem on interface {interface}: {refused}");
@@ -108,7 +112,10 @@ pub fn remove(interface: u32, handle: u32) -> anyhow::Result<()> {
         Presence::Absent | Presence::GoneWithTarget(_) => return Ok(()),
         Presence::Unknown(why) => anyhow::bail!(why),
     }
-    match tc::open()?.request(tc::delete_root(interface, handle)) {
+    crash::point("qdisc-deleting");
+    let deleted = tc::open()?.request(tc::delete_root(interface, handle));
+    crash::point("qdisc-deleted");
+    match deleted {
         Ok(_) => Ok(()),
         Err(refused) if tc::is_gone(&refused) => Ok(()),
         Err(refused) => {

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::agent::crash;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -69,18 +70,26 @@ impl Held {
     }
 
     fn open(&mut self) -> io::Result<File> {
+        if crash::without_nameless_files() {
+            return self.open_and_unlink();
+        }
+        crash::point("file-making");
         let nameless =
             OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(&self.directory);
         match nameless {
             // EISDIR and ENOENT: a kernel or filesystem that takes the flag for something else (open(2), O_TMPFILE).
             Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT)) => {}
-            other => return other,
+            other => {
+                crash::point("file-made");
+                return other;
+            }
         }
         self.open_and_unlink()
     }
 
     fn open_and_unlink(&mut self) -> io::Result<File> {
         self.named = true;
+        crash::point("fallback-making");
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -88,7 +97,12 @@ impl Held {
             .custom_flags(libc::O_NOFOLLOW)
             .mode(0o600)
             .open(&self.fallback)?;
-        let unlinked = file.write_all(MARK).and_then(|()| std::fs::remove_file(&self.fallback));
+        crash::point("fallback-made");
+        let unlinked = file.write_all(MARK).and_then(|()| {
+            crash::point("fallback-marked");
+            std::fs::remove_file(&self.fallback)
+        });
+        crash::point("fallback-unlinked");
         if let Err(error) = unlinked {
             let _ = std::fs::remove_file(&self.fallback);
             return Err(error);
@@ -100,7 +114,10 @@ impl Held {
         let meta = file.metadata()?;
         let (length, blocks_before) = (meta.len(), meta.blocks());
         if !self.written {
-            match allocate(file, length, by) {
+            crash::point("allocating");
+            let allocated = allocate(file, length, by);
+            crash::point("allocated");
+            match allocated {
                 Ok(()) => {
                     // 512 bytes each, whatever the filesystem's block size (stat(2)).
                     let grown = file.metadata()?.blocks().saturating_sub(blocks_before) * 512;

@@ -11,6 +11,8 @@ pub use read::{Counter, Table};
 
 use std::time::Duration;
 
+use crate::agent::crash;
+
 use super::netlink::{self, CREATE, EXCLUSIVE, Family, Message, Refused, Socket};
 
 const SUBSYSTEM: u16 = 10;
@@ -166,7 +168,10 @@ impl Batch {
     }
 
     pub fn commit(self, socket: &mut Socket) -> Result<(), Refused> {
-        socket.batch(SUBSYSTEM, self.messages)
+        crash::point("nft-committing");
+        let done = socket.batch(SUBSYSTEM, self.messages);
+        crash::point("nft-committed");
+        done
     }
 }
 

@@ -1,0 +1,47 @@
+//! Who runs first on a burdened host: what undoes faults before what makes them (sched(7), setpriority(2), proc_pid_oom_score_adj(5)).
+//!
+//! All of it is best effort: without CAP_SYS_NICE or CAP_SYS_RESOURCE everything works, at the ordinary priority. Children start at the
+//! ordinary priority again (SCHED_RESET_ON_FORK), so a hog never inherits its agent's. No memory is locked: the guard gives its clean
+//! pages back on purpose and reads them again from the page cache, and a memory hog keeps its reserve free.
+
+/// Below that of every ordinary process; the hogs are at 1000.
+const SPARED: &str = "-900";
+const AGENT: i32 = -10;
+/// The lowest that is before every ordinary process.
+const FIRST: i32 = 1;
+
+/// The calling thread, which is all that an agent needs. Its children do not inherit it.
+pub fn of_an_agent() {
+    nice(AGENT);
+}
+
+/// It sleeps until somebody is dead or late, and then works for milliseconds: before everything that is ordinary.
+pub fn of_a_guard() {
+    if !schedule(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, FIRST) {
+        nice(AGENT);
+    }
+}
+
+/// A holder that is no hog: its deadline must ring in time.
+pub fn of_a_holder() {
+    nice(AGENT);
+}
+
+fn nice(level: i32) {
+    schedule(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0);
+    // SAFETY: plain system call on this thread.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, level) };
+}
+
+fn schedule(policy: i32, priority: i32) -> bool {
+    // SAFETY: all its fields are plain numbers, for which zero is a value.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = priority;
+    // SAFETY: reads one structure of ours.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
+}
+
+/// Every child inherits this, the guard by design. So not where an agent starts services: they would not be themselves.
+pub fn spare_from_the_oom_killer() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", SPARED);
+}
