@@ -301,8 +301,8 @@ pub const ALL: &[Mutant] = &[
         what: "a file of somebody else is removed if it has our name",
         edits: &[edit(
             "daemon/src/agent/effects/space.rs",
-            "file::Whose::Ours => match std::fs::remove_file(&path) {",
-            "file::Whose::Ours | file::Whose::Others => match std::fs::remove_file(&path) {",
+            "file::Whose::Ours => match with(",
+            "file::Whose::Ours | file::Whose::Others => match with(",
         )],
         test: suite(DAEMON, "space_effect", "a_fallback_file_is_removed_only_if_it_is_ours"),
     },

@@ -181,5 +181,9 @@ pub fn pids_of_role(host: &Host, role: &str) -> Vec<String> {
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         command.split(|byte| *byte == 0).nth(1).is_some_and(|found| found == role.as_bytes())
     };
-    entries.filter(has_role).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let mut pids: Vec<String> =
+        entries.filter(has_role).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    // What a process forks has a higher number, as long as numbers do not wrap.
+    pids.sort_by_key(|pid| pid.parse::<i32>().unwrap_or(i32::MAX));
+    pids
 }

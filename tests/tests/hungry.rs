@@ -82,13 +82,13 @@ fn deadlines_ring_and_a_halt_halts_beside_every_hog_with_a_full_disk_below_the_j
     let free = nix::sys::statvfs::statvfs(&b.path(STATE)).expect("it is mounted").blocks_available();
     assert_eq!(free, 0, "the journal's filesystem is full");
     let holder = tracer(b).expect("it bites");
-    let agent = pids_of_role(b, "agent").concat();
-    assert!(b.run("kill", &["-STOP", &agent, &holder]).ok());
+    let agent = &pids_of_role(b, "agent")[0];
+    assert!(b.run("kill", &["-STOP", agent, &holder]).ok());
     assert!(wait_until(PATIENCE, || tracer(b).is_none()), "the guard ends what nobody else can");
     let by_guard = start.elapsed();
     eprintln!("beside every hog, on a full disk, the guard ended a fault of {life:?} after {by_guard:?}");
     assert!(by_guard < life + UNDO + ALLOWANCE, "{by_guard:?}");
-    assert!(b.run("kill", &["-CONT", &agent]).ok());
+    assert!(b.run("kill", &["-CONT", agent]).ok());
     assert_eq!(commander.end("hungry/6.b").0, InjectionState::Reverted);
     commander.say(ToAgent::Inject(order("hungry/8.b", &hogs())));
     let (state, report) = commander.end("hungry/8.b");

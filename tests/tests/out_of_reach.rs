@@ -186,7 +186,7 @@ fn a_living_agent_tries_again_and_says_when_it_is_gone() {
     commander.inject("again/0.b", &[cut()]);
     let table = table(b);
     // The holder dies, and before its agent looks somebody else holds a table of that name with our mark.
-    must(b, "kill", &["-STOP", &pids_of_role(b, "agent").concat()]);
+    must(b, "kill", &["-STOP", &pids_of_role(b, "agent")[0]]);
     kill_role(b, "holder", "-KILL");
     let mut socket = in_network_of(b, || nft::open().expect("a socket"));
     let add = |socket: &mut _| {
@@ -195,7 +195,7 @@ fn a_living_agent_tries_again_and_says_when_it_is_gone() {
         batch.commit(socket)
     };
     assert!(wait_until(PATIENCE, || add(&mut socket).is_ok()), "the holder's table went with it");
-    must(b, "kill", &["-CONT", &pids_of_role(b, "agent").concat()]);
+    must(b, "kill", &["-CONT", &pids_of_role(b, "agent")[0]]);
     let (state, report) = commander.end("again/0.b");
     assert_eq!(state, InjectionState::RevertUnconfirmed, "{report:?}");
     assert!(report.detail.contains(&table), "{report:?}");
