@@ -223,7 +223,10 @@ fn whoever_dies_at_any_point_of_any_effect_leaves_nothing() {
     let kept = matrix.lab.host("kill");
     let _keeper = kept.start(kept.talk("keep").args(["--after", "50", "--", "sleep", "1234"]).stdin(Stdio::null()));
     assert!(wait_until(PATIENCE, || kept.pids_of("sleep").len() == 1));
-    let columns: Mutex<Vec<_>> = Mutex::new((0..).zip(all()).collect());
+    // One host of the lists alone, for whoever works on its effect; then not every point is passed.
+    let one = std::env::var("SQUALL_MATRIX").ok().filter(|which| all().any(|(host, ..)| host == which));
+    let wanted = |host: &str| one.as_deref().is_none_or(|one| one == host);
+    let columns: Mutex<Vec<_>> = Mutex::new((0..).zip(all()).filter(|(_, (host, ..))| wanted(host)).collect());
     let (deaths, passed) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -241,7 +244,7 @@ fn whoever_dies_at_any_point_of_any_effect_leaves_nothing() {
         }
     });
     let passed = passed.into_inner().expect("no column panicked");
-    for (role, points) in POINTS {
+    for (role, points) in POINTS.into_iter().filter(|_| one.is_none()) {
         for point in points {
             assert!(passed.contains(&format!("{role}/{point}")), "no {role} ever passed {point}");
         }
@@ -282,7 +285,9 @@ fn every_point(dying: &mut Dying<'_>, column: u32, named: bool) {
                 let place = format!("{role}/{point}:{count}");
                 let died = match role {
                     // Each point and count without a guard, too: with every third effect, with all if SQUALL_MATRIX=all.
-                    "agent" => agent_dies(dying, &format!("{left}{place}"), &place, all || (column + count) % 3 == 0),
+                    "agent" => {
+                        agent_dies(dying, &format!("{left}{place}"), &place, all || (column + count).is_multiple_of(3))
+                    }
                     "holder" => {
                         dying.live(&place, true);
                         dying.died_at(&place)
