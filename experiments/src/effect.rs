@@ -3,8 +3,9 @@
 //! A fault never acts: it compiles to these typed effects, and an agent can execute nothing else. Journal, crash recovery,
 //! dry run, policy and audit are written once, for effects. Adding a variant costs a review of its undo.
 
+mod conflict_key;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use cidr::IpCidr;
 use schemars::JsonSchema;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::target::ProcessSelector;
 use crate::units::{Percent, Size, Span};
+pub use conflict_key::ConflictKey;
 
 /// One typed change to one host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -337,46 +339,6 @@ impl Load {
     }
 }
 
-/// What an effect occupies, so that two faults never share it. The second is refused and told who holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct ConflictKey(pub String);
-
-impl fmt::Display for ConflictKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl ConflictKey {
-    /// May two effects with these keys touch the same thing? When that cannot be known here, the answer is yes: all interfaces
-    /// and each one, a directory and what is below it, two process selectors that no condition tells apart.
-    pub fn overlaps(&self, other: &ConflictKey) -> bool {
-        let split = |key: &'_ str| key.split_once(':').map(|(kind, what)| (kind.to_owned(), what.to_owned()));
-        let (Some((kind, a)), Some((other_kind, b))) = (split(&self.0), split(&other.0)) else { return self == other };
-        if kind != other_kind {
-            return false;
-        }
-        match kind.as_str() {
-            "network" => a == "all" || b == "all" || a == b,
-            "filesystem" => {
-                let parts = |path: &str| path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-                let (a, b): (Vec<String>, Vec<String>) = (parts(&a), parts(&b));
-                a.starts_with(&b) || b.starts_with(&a)
-            }
-            "process" => {
-                let condition = |text: &str, field: &str| {
-                    text.split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('=').map(str::to_owned))
-                };
-                // Of these a process has one each, so another value is another process.
-                !["name", "user", "pidFile", "unit", "port"]
-                    .iter()
-                    .any(|field| matches!((condition(&a, field), condition(&b, field)), (Some(a), Some(b)) if a != b))
-            }
-            _ => a == b,
-        }
-    }
-}
-
 impl Effect {
     /// The kernel thing that it changes, as in the design's table.
     pub fn name(&self) -> &'static str {
@@ -413,31 +375,5 @@ impl Effect {
             Effect::Host(_) => "process:all".to_owned(),
             Effect::Load(_) => "load".to_owned(),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn overlap(a: &str, b: &str) -> bool {
-        let (a, b) = (ConflictKey(a.into()), ConflictKey(b.into()));
-        assert_eq!(a.overlaps(&b), b.overlaps(&a), "the order does not matter");
-        a.overlaps(&b)
-    }
-
-    #[test]
-    fn keys_overlap_where_two_effects_could_touch_the_same_thing() {
-        assert!(overlap("network:all", "network:eth0"));
-        assert!(!overlap("network:eth1", "network:eth0"));
-        assert!(overlap("filesystem:/var", "filesystem:/var/lib/"));
-        assert!(!overlap("filesystem:/var/lib", "filesystem:/var/library"));
-        assert!(overlap("process:name=nginx", "process:user=www-data"));
-        assert!(!overlap("process:name=nginx,port=80", "process:name=haproxy"));
-        assert!(overlap("process:all", "process:name=nginx,port=80"));
-        assert!(!overlap("service:web", "service:database"));
-        assert!(overlap("cpu", "cpu"));
-        assert!(!overlap("cpu", "memory"));
-        assert!(!overlap("network:all", "process:name=nginx"));
     }
 }
