@@ -347,7 +347,11 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         promise: 11,
         what: "a shell is among the programs",
-        edits: &[edit("daemon/src/program.rs", "Program::Iptables => \"iptables\",", "Program::Iptables => \"sh\",")],
+        edits: &[edit(
+            "daemon/src/program.rs",
+            "Program::Systemctl => \"systemctl\",",
+            "Program::Systemctl => \"sh\",",
+        )],
         test: suite("squall-tests", "layering", "programs_are_started_in_one_place_and_never_through_a_shell"),
     },
 ];

@@ -36,13 +36,6 @@ fn card() -> Scorecard {
     Scorecard::of(&day("d2", 2_000, &[Verdict::Refuted, Verdict::Held]), Some(&last)).unwrap()
 }
 
-/// Set `SQUALL_REPORT_DIR` to look at the page with a browser.
-fn keep(name: &str, text: &str) {
-    if let Some(directory) = std::env::var_os("SQUALL_REPORT_DIR") {
-        std::fs::write(std::path::Path::new(&directory).join(name), text).expect("SQUALL_REPORT_DIR is writable");
-    }
-}
-
 #[test]
 fn a_suite_has_the_gravest_verdict_and_the_worst_figures_and_what_they_were_last_time() {
     let card = card();
@@ -76,7 +69,6 @@ fn nothing_is_told_that_no_event_says() {
 #[test]
 fn the_page_loads_nothing_runs_nothing_and_links_to_its_evidence() {
     let page = card().html(Some("/v1/runs/{run}/report.html"));
-    keep("scorecard.html", &page);
     for forbidden in ["<script", "<link", "<img", "@import", "url(", "javascript:", "src=", "href=\"http"] {
         assert!(!page.contains(forbidden), "found {forbidden}");
     }
@@ -95,7 +87,6 @@ fn the_page_loads_nothing_runs_nothing_and_links_to_its_evidence() {
 #[test]
 fn markdown_has_a_row_for_each_suite_and_experiment_and_takes_no_markup_from_outside() {
     let text = card().markdown();
-    keep("scorecard.md", &text);
     assert_eq!(text.lines().filter(|line| line.starts_with("| ")).count(), 1 + 2 + 3, "{text}");
     assert!(text.contains("queue \\</li\\>\\<script\\>grows"), "{text}");
 }
