@@ -50,9 +50,9 @@ root: setup ## Only the suites with real faults (needs root)
 	@cargo build --quiet --workspace --bins
 	@cargo test --quiet -p squall-tests --no-fail-fast
 
-guest: setup ## The network suites on Debian's kernel under QEMU, where netem is (SKIPPED where QEMU cannot be had)
+guest: setup ## Suites on Debian's kernel under QEMU: netem, cgroup v2, power cuts, clocks (ALL=1: also what takes long; SUITES="netem ...")
 	@cargo build --quiet --workspace --bins
-	@cargo run --quiet -p squall-tests --bin guest
+	@"$${CARGO_TARGET_DIR:-target}/debug/guest" $(if $(ALL),--all) $(SUITES)
 
 soak: ## A million whole worlds in simulated time, a million hostile orders (SEEDS=n, ORDERS=n: that many; SQUALL_SEED=n: that one)
 	@SEEDS='$(or $(SEEDS),1000000)' cargo test --release -p squall-experiments --test whole -- --nocapture in_any_whole_world

@@ -90,7 +90,7 @@ fn a_fallback_file_is_removed_only_if_it_is_ours() {
         panic!("not space")
     };
     assert!(fallback.file_name().unwrap().to_str().unwrap().ends_with("0123456789ab"));
-    let trace = Trace::File { path: fallback.clone(), place: None };
+    let trace = Trace::File { path: fallback.clone(), place: None, mount: None };
     remove(&trace).unwrap();
     std::fs::write(&fallback, "letters of somebody else").unwrap();
     assert!(remove(&trace).is_err());

@@ -1,5 +1,6 @@
 //! A coordinator that does what a test says, order by order: for suites that care about an agent and not about runs.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -17,8 +18,16 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::fleet::{Agent, PATIENCE, spawn_agent};
 use crate::lab::{Host, Running, programs};
 use crate::pair::in_network_of;
+use crate::skip::is_emulated;
 
 const PORT: u16 = 7117;
+
+/// A state that was heard of.
+pub struct Reached {
+    pub state: InjectionState,
+    pub report: InjectionReport,
+    pub at: Instant,
+}
 
 /// Serves one agent at a time, on a host of the lab; its thread is this process's.
 pub struct Commander {
@@ -103,7 +112,7 @@ impl Commander {
             host.write("/run/squall/node.pem", identity.certificate);
             host.write("/run/squall/node.key", identity.key);
         }
-        spawn_agent(host, &format!("https://{}", self.address), agent)
+        spawn_agent(host, &self.url(), agent)
     }
 
     /// The next frame for which `wanted` has an answer. None: `alive` is false, and what was said before is read.
@@ -126,16 +135,25 @@ impl Commander {
         }
     }
 
+    /// Where agents find it.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
     pub fn say(&self, order: ToAgent) {
         self.orders.send(order).expect("the commander serves");
     }
 
     /// The next frame for which `wanted` has an answer; others are passed over.
     pub fn hear<T>(&self, what: &str, wanted: impl Fn(&ToCoordinator) -> Option<T>) -> T {
-        let until = Instant::now() + PATIENCE;
+        self.hear_within(PATIENCE * if is_emulated() { 3 } else { 1 }, what, wanted)
+    }
+
+    fn hear_within<T>(&self, patience: Duration, what: &str, wanted: impl Fn(&ToCoordinator) -> Option<T>) -> T {
+        let until = Instant::now() + patience;
         loop {
             let Ok(frame) = self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) else {
-                panic!("{what} was not heard within {PATIENCE:?}");
+                panic!("{what} was not heard within {patience:?}");
             };
             if let Some(found) = wanted(&frame) {
                 return found;
@@ -153,6 +171,29 @@ impl Commander {
     /// Waits for the end of an injection, whatever it is.
     pub fn end(&self, injection: &str) -> (InjectionState, InjectionReport) {
         self.next(injection, InjectionState::is_terminal)
+    }
+
+    /// Waits until each of these has been in a state that `is` one, in whatever order they come; with the moment at which each was heard
+    /// here. Others are passed over (an agent repeats what it cannot know to be read). Panics at another end.
+    pub fn all(&self, injections: &[String], is: impl Fn(InjectionState) -> bool) -> BTreeMap<String, Reached> {
+        let mut reached = BTreeMap::new();
+        while reached.len() < injections.len() {
+            let (injection, state, report) = self.hear_within(
+                PATIENCE * if is_emulated() { 9 } else { 3 },
+                "a state of these",
+                |frame| match frame {
+                    ToCoordinator::Changed { injection, state, report }
+                        if injections.contains(injection) && (is(*state) || state.is_terminal()) =>
+                    {
+                        Some((injection.clone(), *state, report.clone()))
+                    }
+                    _ => None,
+                },
+            );
+            assert!(is(state), "{injection} is {state:?}: {report:?}");
+            reached.entry(injection).or_insert(Reached { state, report, at: Instant::now() });
+        }
+        reached
     }
 
     fn next(&self, wanted: &str, is: impl Fn(InjectionState) -> bool) -> (InjectionState, InjectionReport) {

@@ -12,6 +12,7 @@ use squall_experiments::inventory::Node;
 use squall_experiments::run_event::{Event, InjectionReport, InjectionState, RunEvent, Verdict};
 
 use crate::lab::{Finished, Host, Lab, Running, machine_namespace, programs, wait_until};
+use crate::skip::is_emulated;
 
 /// Port of the coordinator.
 const PORT: u16 = 7117;
@@ -298,7 +299,7 @@ impl Run<'_, '_> {
         if let Some(found) = self.seen.iter().find(|(_, event)| is_it(&event.event)) {
             return found.clone();
         }
-        let limit = Instant::now() + PATIENCE * 2;
+        let limit = Instant::now() + PATIENCE * if is_emulated() { 6 } else { 2 };
         loop {
             let Ok((at, event)) = self.live.recv_timeout(limit.saturating_duration_since(Instant::now())) else {
                 panic!("{what} did not come in run {}:\n{}", self.id, self.story());

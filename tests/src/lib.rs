@@ -5,6 +5,7 @@
 pub mod browser;
 pub mod commander;
 pub mod dying;
+pub mod every_effect;
 pub mod fleet;
 pub mod guest;
 pub mod ha_shop;

@@ -19,9 +19,13 @@ pub fn lab_is_possible(test: &str) -> bool {
 /// Set in the guest: its processor is emulated in software, ten times slower, and milliseconds mean nothing there.
 pub const EMULATED: &str = "SQUALL_EMULATED";
 
+pub fn is_emulated() -> bool {
+    std::env::var_os(EMULATED).is_some()
+}
+
 /// False, and told, where times cannot be measured; as [`lab_is_possible`] otherwise.
 pub fn lab_keeps_time(test: &str) -> bool {
-    if std::env::var_os(EMULATED).is_some() {
+    if is_emulated() {
         skip(test, "it measures milliseconds, and this processor is emulated");
         return false;
     }
@@ -30,13 +34,18 @@ pub fn lab_keeps_time(test: &str) -> bool {
 
 /// Reports that `test` did not run. Returns after that: the caller must end the test.
 pub fn skip(test: &str, reason: &str) {
-    let line = format!("SKIPPED {test}: {reason}\n");
-    // SAFETY: descriptor 2 stays open: the File is forgotten and not closed. The test harness swallows what print macros say, not this.
-    let mut stderr = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(2) });
-    let _ = stderr.write_all(line.as_bytes());
+    let line = format!("SKIPPED {test}: {reason}");
+    tell(&line);
     if let Some(list) = std::env::var_os(LIST)
         && let Ok(mut file) = OpenOptions::new().create(true).append(true).open(list)
     {
-        let _ = file.write_all(line.as_bytes());
+        let _ = writeln!(file, "{line}");
     }
+}
+
+/// A line to the real standard error: the test harness swallows what print macros say in a test that passes.
+pub fn tell(line: &str) {
+    // SAFETY: descriptor 2 stays open: the File is forgotten and not closed.
+    let mut stderr = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(2) });
+    let _ = stderr.write_all(format!("{line}\n").as_bytes());
 }

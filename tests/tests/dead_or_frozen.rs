@@ -5,9 +5,7 @@
 //! hand of ours or their own deadline ends, 1 s later. One line for each measurement goes to standard error.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::fd::FromRawFd;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -17,7 +15,7 @@ use squall_experiments::wire::DEFAULT_LEASE_MS;
 use squall_tests::fleet::{Agent, Fleet, PATIENCE, Run};
 use squall_tests::lab::{Host, Lab, wait_until};
 use squall_tests::scene::pids_of_role;
-use squall_tests::skip::lab_keeps_time;
+use squall_tests::skip::{lab_keeps_time, tell};
 use squall_tests::stream::Stream;
 
 /// A busy machine runs whoever measures, and the hands that end an effect, later than it should: this much is allowed on top.
@@ -198,7 +196,7 @@ fn check(case: Case) {
         let seconds = |at: Instant| at.saturating_duration_since(signalled).as_secs_f64();
         let bound = due(effect) + promise;
         let measured = gone[effect].map_or("NOT GONE".to_owned(), |at| format!("{:.3} s", seconds(at)));
-        say(&format!(
+        tell(&format!(
             "{:<26} {name:<15} gone {measured:>9} after the signal, bound {:.3} s",
             case.name,
             seconds(bound)
@@ -286,11 +284,4 @@ fn read(path: &std::path::Path) -> String {
 
 fn free_bytes(host: &Host) -> u64 {
     nix::sys::statvfs::statvfs(&host.path("/run/data")).map_or(0, |stat| stat.blocks_free() * stat.fragment_size())
-}
-
-/// To the real standard error: the harness swallows what print macros say in a test that passes.
-fn say(line: &str) {
-    // SAFETY: descriptor 2 stays open: the File is forgotten and not closed.
-    let mut stderr = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(2) });
-    let _ = stderr.write_all(format!("{line}\n").as_bytes());
 }

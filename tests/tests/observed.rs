@@ -5,14 +5,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use squall_experiments::effect::{
-    Amount, Direction, Distribution, Effect, Engine, Flow, Freeze, HoldSpace, PacketDelay, Spare,
-};
+use squall_experiments::effect::Engine;
 use squall_experiments::run_event::{InjectionState, RevertCause, Verdict};
-use squall_experiments::target::ProcessSelector;
-use squall_experiments::units::{Percent, Size, Span};
 use squall_experiments::wire::ToAgent;
 use squall_tests::commander::{Commander, order, sweep};
+use squall_tests::every_effect::{delay, fill, freeze};
 use squall_tests::fleet::{AGENT_STATE, Agent, Fleet, PATIENCE};
 use squall_tests::lab::{Host, Lab, Running, wait_until};
 use squall_tests::scene::experiment;
@@ -75,10 +72,6 @@ impl Ground {
     }
 }
 
-fn fill() -> Effect {
-    Effect::HoldSpace(HoldSpace { path: DATA.into(), amount: Amount::Bytes(Size(8 << 20)), reserve: Size(1 << 20) })
-}
-
 #[test]
 fn a_file_that_cannot_be_removed_makes_the_run_dirty_and_holds_its_place_until_it_is_gone() {
     let test = "a_file_that_cannot_be_removed_makes_the_run_dirty_and_holds_its_place_until_it_is_gone";
@@ -135,7 +128,7 @@ fn a_directory_that_became_read_only_is_unconfirmed_and_its_agent_refuses_a_seco
     let Some(ground) = Ground::lay(test) else { return };
     let commander = Commander::start(ground.lab.host("ctl"));
     let (mut agent, _) = commander.agent(ground.b(), &Agent::default());
-    commander.inject("ro/0.b", &[fill()]);
+    commander.inject("ro/0.b", &[fill(DATA)]);
     let file = ground.leave_fallback();
     ground.must("mount", &["--bind", DATA, DATA]);
     ground.must("mount", &["-o", "remount,bind,ro", DATA]);
@@ -144,7 +137,7 @@ fn a_directory_that_became_read_only_is_unconfirmed_and_its_agent_refuses_a_seco
     assert_eq!(state, InjectionState::RevertUnconfirmed, "{report:?}");
     assert!(report.detail.contains(&file) && report.detail.contains("Read-only"), "{report:?}");
     ground.must("umount", &[DATA]);
-    commander.say(ToAgent::Inject(order("ro/1.b", &[fill()])));
+    commander.say(ToAgent::Inject(order("ro/1.b", &[fill(DATA)])));
     let (state, report) = commander.end("ro/1.b");
     assert_eq!(state, InjectionState::Refused, "{report:?}");
     assert!(report.detail.contains("ro/0.b"), "it says who holds it: {report:?}");
@@ -162,7 +155,7 @@ fn what_lies_on_a_mount_that_was_moved_is_found_where_it_is_now() {
     let free = || nix::sys::statvfs::statvfs(&ground.b().path("/run/elsewhere")).map_or(0, |stat| stat.blocks_free());
     for removable in [true, false] {
         let injection = format!("moved/{removable}.b");
-        commander.inject(&injection, &[fill()]);
+        commander.inject(&injection, &[fill(DATA)]);
         let file = ground.leave_fallback();
         let moved = file.replace(DATA, "/run/elsewhere");
         ground.must("mkdir", &["-p", "/run/elsewhere"]);
@@ -194,7 +187,7 @@ fn a_filesystem_that_was_unmounted_is_gone_with_its_target() {
     let Some(ground) = Ground::lay("a_filesystem_that_was_unmounted_is_gone_with_its_target") else { return };
     let commander = Commander::start(ground.lab.host("ctl"));
     let _agent = commander.agent(ground.b(), &Agent::default());
-    commander.inject("unmounted/0.b", &[fill()]);
+    commander.inject("unmounted/0.b", &[fill(DATA)]);
     ground.must("umount", &["--lazy", DATA]);
     commander.revert("unmounted/0.b");
     let (state, report) = commander.end("unmounted/0.b");
@@ -212,7 +205,7 @@ fn a_packet_delay_whose_interface_was_deleted_leaves_no_rule_behind() {
     let stream = Stream::start(ctl, SocketAddr::new(wired, 7), Duration::from_millis(5));
     let start = Instant::now();
     assert!(wait_until(PATIENCE, || stream.first_answer(start, Duration::MAX).is_some()));
-    commander.inject("link/0.b", &[delay("eth1")]);
+    commander.inject("link/0.b", &[delay("eth1", Engine::PacketQueue)]);
     let active = Instant::now();
     std::thread::sleep(Duration::from_millis(300));
     assert!(stream.first_answer(active, Duration::from_millis(100)).is_none(), "it bites");
@@ -232,33 +225,10 @@ fn a_target_killed_under_a_freeze_is_gone_and_not_reverted() {
     let b = ground.b();
     let commander = Commander::start(ground.lab.host("ctl"));
     let _agent = commander.agent(b, &Agent::default());
-    let processes = ProcessSelector { port: Some(8), ..ProcessSelector::default() };
-    let report = commander.inject("killed/0.b", &[Effect::Freeze(Freeze { processes })]);
+    let report = commander.inject("killed/0.b", &[freeze(8)]);
     let pid = report.evidence.iter().find_map(|evidence| evidence.what.strip_prefix("process ").map(str::to_owned));
     ground.must("kill", &["-KILL", &pid.expect("the evidence names the process")]);
     let (state, report) = commander.end("killed/0.b");
     assert_eq!(state, InjectionState::GoneWithTarget, "{report:?}");
     assert_eq!(report.cause, Some(RevertCause::HolderEnded), "nobody ordered it: {report:?}");
-}
-
-fn delay(interface: &str) -> Effect {
-    let flow = Flow {
-        direction: Direction::Both,
-        interface: Some(interface.to_owned()),
-        spare: Spare::ALL.to_vec(),
-        ..Flow::default()
-    };
-    Effect::PacketDelay(PacketDelay {
-        flow,
-        engine: Engine::PacketQueue,
-        latency: Span(Duration::from_millis(200)),
-        jitter: Span(Duration::ZERO),
-        correlation: Percent::ZERO,
-        distribution: Distribution::Uniform,
-        loss: Percent::ZERO,
-        duplicate: Percent::ZERO,
-        reorder: Percent::ZERO,
-        corrupt: Percent::ZERO,
-        seed: 1,
-    })
 }

@@ -45,7 +45,7 @@ impl Undo {
         let traces = intent.held.iter().flat_map(|held| held.all_traces());
         let left = traces.filter(|trace| here || !of_a_process(trace)).map(|trace| match trace {
             // Device numbers and namespaces of another boot mean nothing, either: the path and the name are what is left.
-            Trace::File { path, .. } if !here => Trace::File { path, place: None },
+            Trace::File { path, mount, .. } if !here => Trace::File { path, place: None, mount },
             Trace::NftTable { name, .. } if !here => Trace::NftTable { name, network: None },
             Trace::Netem { interface, handle, .. } if !here => Trace::Netem { interface, handle, network: None },
             Trace::Service { service, mark, .. } if !here => Trace::Service { service, mark, stale: true },
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn what_cannot_be_observed_is_never_called_reverted() {
         // Longer than any name may be: nobody can say what is there.
-        let trace = Trace::File { path: std::env::temp_dir().join("x".repeat(300)), place: None };
+        let trace = Trace::File { path: std::env::temp_dir().join("x".repeat(300)), place: None, mount: None };
         let mut undo = Undo::of_traces(vec![trace]);
         assert!(!undo.pass() && !undo.pass());
         let ended = undo.ended();
@@ -173,7 +173,7 @@ mod tests {
     fn after_a_reboot_process_numbers_mean_nothing_and_files_are_looked_for_by_their_path() {
         let process = ProcessId { pid: 1, start: 0 };
         let path = PathBuf::from("/nowhere/.squall-0123456789ab");
-        let traces = vec![Trace::Frozen { process }, Trace::File { path: path.clone(), place: None }];
+        let traces = vec![Trace::Frozen { process }, Trace::File { path: path.clone(), place: None, mount: None }];
         let held = Held { holder: process, tag: "t".into(), hold: Hold::Freeze { processes: vec![process] }, traces };
         let intent = Intent {
             injection: "run/0.a".into(),
@@ -188,6 +188,6 @@ mod tests {
             held: vec![held],
         };
         assert_eq!(Undo::of(&intent, "before").left.len(), 3);
-        assert_eq!(Undo::of(&intent, "after").left, [Trace::File { path, place: None }]);
+        assert_eq!(Undo::of(&intent, "after").left, [Trace::File { path, place: None, mount: None }]);
     }
 }

@@ -43,6 +43,7 @@ fn run() -> anyhow::Result<u8> {
             name: options.text("--name")?,
             hosts: options.text("--hosts")?,
             keep: options.all("--keep").map(Into::into).collect(),
+            boottime_ahead: options.number("--boottime-ahead", 0)? as u64,
         })?,
         "hold-lab" => hold_lab()?,
         "udp-echo" => udp::echo(options.address("--at")?)?,

@@ -26,8 +26,32 @@ pub fn build(cache: &Path, kernel: &Kernel, content: &Content, script: &str) -> 
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
-    for directory in ["bin", "usr/bin", "usr/sbin", "proc", "sys", "dev", "tmp", "run", "etc", "var/lib"] {
+    for directory in [
+        "bin",
+        "usr/bin",
+        "usr/sbin",
+        "proc",
+        "sys",
+        "dev",
+        "tmp",
+        "run",
+        "etc",
+        "var/lib",
+        "var/log",
+        "var/tmp",
+        "var/cache",
+    ] {
         fs::create_dir_all(root.join(directory))?;
+    }
+    // A host of a lab puts its own over the first two.
+    for (file, content) in [
+        ("hosts", "127.0.0.1 localhost\n"),
+        ("resolv.conf", ""),
+        ("nsswitch.conf", "hosts: files\npasswd: files\ngroup: files\n"),
+        ("passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+        ("group", "root:x:0:\nnogroup:x:65534:\n"),
+    ] {
+        fs::write(root.join("etc").join(file), content)?;
     }
     fs::copy(which("busybox").context("no busybox")?, root.join("bin/busybox"))?;
     for module in modules_with_dependencies(kernel, &content.modules)? {
@@ -55,8 +79,10 @@ pub fn build(cache: &Path, kernel: &Kernel, content: &Content, script: &str) -> 
     pack(&root, &cache.join("initramfs.cpio"))
 }
 
-/// Real programs are found on PATH before busybox's of the same name.
+/// Real programs are found on PATH before busybox's of the same name. The first process does what no program may do
+/// that could also run elsewhere: it ends the machine, orderly or not, when [`super::inside`] asks for it.
 fn init_script(modules: &[String], script: &str) -> String {
+    let (reset, reboot) = (super::inside::RESET, super::inside::REBOOT);
     format!(
         "#!/bin/busybox sh\n\
          export PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
@@ -65,7 +91,16 @@ fn init_script(modules: &[String], script: &str) -> String {
          mount -t tmpfs run /run; mount -t cgroup2 cgroup /sys/fs/cgroup\n\
          for module in {}; do modprobe $module || echo \"module $module is not to be had\"; done\n\
          ip link set lo up\n\
-         (\n{script}\n)\n\
+         (\n{script}\n) &\n\
+         script=$!\n\
+         while kill -0 $script 2>/dev/null; do\n\
+           [ -e {reset} ] && echo b > /proc/sysrq-trigger\n\
+           if [ -e {reboot} ]; then\n\
+             kill -TERM -1; sleep 1; kill -KILL -1; sync; umount -a -r 2>/dev/null; reboot -f\n\
+           fi\n\
+           sleep 0.1\n\
+         done\n\
+         wait $script\n\
          echo GUEST-EXIT $?\n\
          reboot -f\n",
         modules.join(" ")

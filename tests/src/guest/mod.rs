@@ -5,6 +5,7 @@
 //! hardware support is needed: a boot takes seconds. Nothing of the machine outside is visible to the guest but its console.
 
 mod initramfs;
+pub mod inside;
 mod kernel;
 
 use std::io::{BufRead, BufReader};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 
 pub use initramfs::Content;
 
@@ -34,54 +35,119 @@ pub fn missing() -> Option<String> {
     (!missing.is_empty()).then(|| format!("no guest without Debian's {}", missing.join(", ")))
 }
 
+/// True if this machine has the program, so that a guest can have it.
+pub fn has(program: &str) -> bool {
+    which(program).is_some()
+}
+
+/// Fetches what the first guest would, so that several can be built at once.
+pub fn prepare(cache: &Path) -> anyhow::Result<()> {
+    kernel::fetch(cache).map(drop)
+}
+
 fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     path.split(':').map(|dir| Path::new(dir).join(program)).find(|candidate| candidate.is_file())
 }
 
-/// How a guest ended.
+/// How one boot of a guest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Its script came to an end with this code.
+    Exit(i32),
+    /// Its power was cut from outside, as [`inside::cut_power`] asked.
+    Cut,
+    /// It was reset, with or without an orderly end before.
+    Reset,
+    /// It did not end in its time.
+    Hung,
+}
+
+/// One boot of a guest.
 #[derive(Debug)]
 pub struct Ended {
-    /// Exit code of the script.
-    pub code: i32,
+    pub how: How,
     /// All that its console said, without the kernel's first lines.
     pub console: String,
 }
 
-/// Boots, runs `script` (busybox sh, everything mounted, modules loaded), and powers off. The console goes to standard output too.
-pub fn run(cache: &Path, content: &Content, script: &str, limit: Duration) -> anyhow::Result<Ended> {
-    let kernel = kernel::fetch(cache)?;
-    let initramfs = initramfs::build(cache, &kernel, content, script)?;
-    let mut machine = Command::new("qemu-system-x86_64")
-        .args(["-M", "q35", "-no-reboot", "-nodefaults", "-display", "none", "-serial", "stdio"])
-        .args(["-m", "1024", "-smp", "2", "-append", "console=ttyS0 quiet panic=-1"])
-        .arg("-kernel")
-        .arg(&kernel.image)
-        .arg("-initrd")
-        .arg(&initramfs)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("qemu-system-x86_64 does not start")?;
-    let console = machine.stdout.take().context("no console")?;
-    let watchdog = Watchdog::over(machine, limit);
-    let mut ended = Ended { code: -1, console: String::new() };
-    for line in BufReader::new(console).split(b'\n') {
-        let line = line?;
-        let line = String::from_utf8_lossy(&line);
-        let line = line.trim_end_matches('\r');
-        if let Some(code) = line.strip_prefix("GUEST-EXIT ") {
-            ended.code = code.trim().parse().unwrap_or(-1);
-        } else {
-            println!("guest| {line}");
-            ended.console.push_str(line);
-            ended.console.push('\n');
+/// A virtual machine that can be started again and again. What is on its disks stays.
+pub struct Machine {
+    name: String,
+    directory: PathBuf,
+    kernel: kernel::Kernel,
+    initramfs: PathBuf,
+    disks: Vec<PathBuf>,
+}
+
+impl Machine {
+    /// At each start it runs `script` (busybox sh, everything mounted, modules loaded).
+    pub fn build(cache: &Path, name: &str, content: &Content, script: &str) -> anyhow::Result<Machine> {
+        let kernel = kernel::fetch(cache)?;
+        let directory = cache.join(name);
+        std::fs::create_dir_all(&directory)?;
+        let initramfs = initramfs::build(&directory, &kernel, content, script)?;
+        Ok(Machine { name: name.to_owned(), directory, kernel, initramfs, disks: Vec::new() })
+    }
+
+    /// A disk without anything on it: `/dev/vda`, then `/dev/vdb`, ...
+    pub fn with_disk(mut self, mebibytes: u64) -> anyhow::Result<Machine> {
+        let path = self.directory.join(format!("disk-{}", self.disks.len()));
+        let _ = std::fs::remove_file(&path);
+        std::fs::File::create(&path)?.set_len(mebibytes << 20)?;
+        self.disks.push(path);
+        Ok(self)
+    }
+
+    /// Starts it and waits for its end. Its console goes to standard output, too.
+    pub fn boot(&self, limit: Duration) -> anyhow::Result<Ended> {
+        let append = format!("console=ttyS0 quiet panic=-1 {}", inside::MARK);
+        let mut machine = Command::new("qemu-system-x86_64");
+        machine
+            .args(["-M", "q35", "-no-reboot", "-nodefaults", "-display", "none", "-serial", "stdio"])
+            .args(["-m", "1024", "-smp", "2", "-append", &append])
+            .arg("-kernel")
+            .arg(&self.kernel.image)
+            .arg("-initrd")
+            .arg(&self.initramfs);
+        for disk in &self.disks {
+            machine.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
         }
+        let machine = machine.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut machine = machine.context("qemu-system-x86_64 does not start")?;
+        let console = machine.stdout.take().context("no console")?;
+        let id = nix::unistd::Pid::from_raw(i32::try_from(machine.id())?);
+        let watchdog = Watchdog::over(machine, limit);
+        let mut ended = Ended { how: How::Reset, console: String::new() };
+        for line in BufReader::new(console).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches('\r');
+            match inside::Wish::read(line) {
+                Some(inside::Wish::Exit(code)) => ended.how = How::Exit(code),
+                Some(inside::Wish::Cut) => {
+                    ended.how = How::Cut;
+                    break;
+                }
+                Some(inside::Wish::Stall(time)) => {
+                    use nix::sys::signal::{Signal, kill};
+                    kill(id, Signal::SIGSTOP)?;
+                    std::thread::sleep(time);
+                    kill(id, Signal::SIGCONT)?;
+                }
+                None => {
+                    println!("{}| {line}", self.name);
+                    ended.console.push_str(line);
+                    ended.console.push('\n');
+                }
+            }
+        }
+        if watchdog.end() {
+            println!("{}| did not end within {} s", self.name, limit.as_secs());
+            ended.how = How::Hung;
+        }
+        Ok(ended)
     }
-    if watchdog.end() {
-        bail!("the guest did not end within {} s", limit.as_secs());
-    }
-    Ok(ended)
 }
 
 /// Kills the machine when its time is over; its console then ends.

@@ -45,6 +45,9 @@ impl Host {
     pub(super) fn conceive(birth: &Birth, addresses: Vec<IpAddr>) -> Unborn {
         let mut command = Command::new(helper());
         command.arg("init").args(["--name", &birth.name, "--hosts", &birth.hosts]);
+        if birth.boottime_ahead > 0 {
+            command.args(["--boottime-ahead", &birth.boottime_ahead.to_string()]);
+        }
         for keep in &birth.keep {
             command.arg("--keep").arg(keep);
         }

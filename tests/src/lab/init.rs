@@ -26,6 +26,11 @@ fn namespaces() -> CloneFlags {
         | CloneFlags::CLONE_NEWIPC
 }
 
+/// CLONE_NEWTIME (Linux 5.6), which nix does not name.
+fn time_namespace() -> CloneFlags {
+    CloneFlags::from_bits_retain(0x80)
+}
+
 /// What a host is told at its start.
 pub struct Birth {
     pub name: String,
@@ -33,6 +38,8 @@ pub struct Birth {
     pub hosts: String,
     /// Directories that must stay visible although a private one hides them (a clone below /tmp).
     pub keep: Vec<PathBuf>,
+    /// Seconds by which its CLOCK_BOOTTIME is ahead, as after so long a suspend: CLOCK_MONOTONIC is the machine's. 0: no time namespace.
+    pub boottime_ahead: u64,
 }
 
 /// `squall-lab init`: makes a host and lives as long as it. Prints the host's pid 1 as seen from here once it stands.
@@ -42,6 +49,11 @@ pub struct Birth {
 pub fn init(birth: &Birth) -> anyhow::Result<()> {
     die_with_parent()?;
     unshare(namespaces()).context("a host needs namespaces of its own")?;
+    if birth.boottime_ahead > 0 {
+        // The next child is the first in it; offsets can be set until then (time_namespaces(7)).
+        unshare(time_namespace()).context("a time namespace")?;
+        fs::write("/proc/self/timens_offsets", format!("boottime {} 0", birth.boottime_ahead)).context("its offset")?;
+    }
     let (stands, says) = nix::unistd::pipe()?;
     // SAFETY: one thread only.
     match unsafe { fork() }? {
@@ -155,7 +167,12 @@ pub fn exec(host: i32, program: &[OsString]) -> anyhow::Result<u8> {
     let pidfd = nix::errno::Errno::result(pidfd).context("this host is gone")?;
     // SAFETY: just opened, owned by nobody else.
     let pidfd = unsafe { OwnedFd::from_raw_fd(i32::try_from(pidfd)?) };
-    setns(&pidfd, namespaces()).context("enter the host")?;
+    let mut spaces = namespaces();
+    let time = |process: &str| fs::read_link(format!("/proc/{process}/ns/time")).ok();
+    if time(&host.to_string()) != time("self") {
+        spaces |= time_namespace();
+    }
+    setns(&pidfd, spaces).context("enter the host")?;
     std::env::set_current_dir("/")?;
     let arguments: Vec<CString> =
         program.iter().map(|argument| CString::new(argument.clone().into_vec())).collect::<Result<_, _>>()?;

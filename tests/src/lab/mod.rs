@@ -15,6 +15,7 @@ pub mod snapshot;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use host::{Finished, Host, Running, wait_until};
 use init::Birth;
@@ -24,6 +25,7 @@ use init::Birth;
 pub struct Blueprint {
     hosts: Vec<String>,
     aliases: Vec<(String, String)>,
+    boottime_ahead: Duration,
 }
 
 /// Running hosts. Dropped, nothing of it is left; the same if this process is killed.
@@ -72,6 +74,11 @@ impl Blueprint {
         self
     }
 
+    /// CLOCK_BOOTTIME of its hosts is ahead of CLOCK_MONOTONIC, as after so long a suspend.
+    pub fn boottime_ahead(self, by: Duration) -> Self {
+        Blueprint { boottime_ahead: by, ..self }
+    }
+
     pub fn hosts(self, names: &[&str]) -> Self {
         names.iter().fold(self, |blueprint, name| blueprint.host(name))
     }
@@ -87,7 +94,8 @@ impl Blueprint {
         }
         let born = |name: &str| {
             let keep = vec![programs::root(), programs::built()];
-            Birth { name: name.to_owned(), hosts: hosts_file.clone(), keep }
+            let boottime_ahead = self.boottime_ahead.as_secs();
+            Birth { name: name.to_owned(), hosts: hosts_file.clone(), keep, boottime_ahead }
         };
         // All are started before the first is waited for.
         let switch = Host::conceive(&born("switch"), Vec::new());

@@ -67,11 +67,20 @@ impl Snapshot {
         );
         for directory in files {
             let mut list = Vec::new();
-            tree(&host.path(directory), &mut list);
+            tree(&host.path("/"), &host.path(directory), &mut list);
             parts.insert(format!("files {directory}"), list.join("\n"));
             parts.insert(format!("space {directory}"), space(&host.path(directory)));
         }
         Snapshot { parts }
+    }
+
+    /// Without the processes whose command line holds one of these.
+    pub fn without_processes(mut self, words: &[&str]) -> Snapshot {
+        if let Some(processes) = self.parts.get_mut("processes") {
+            let others = processes.lines().filter(|line| !words.iter().any(|word| line.contains(word)));
+            *processes = others.collect::<Vec<_>>().join("\n");
+        }
+        self
     }
 
     /// Lines that one has and the other has not; empty if nothing changed.
@@ -95,6 +104,12 @@ impl Snapshot {
             out += if changed.is_empty() { "  the same lines, in another number or order\n" } else { &changed };
         }
         out
+    }
+
+    /// What outlives the host: files and room of the directories it was asked for. As text, to be compared after a reboot.
+    pub fn on_disk(&self) -> String {
+        let parts = self.parts.iter().filter(|(part, _)| part.starts_with("files ") || part.starts_with("space "));
+        parts.map(|(part, text)| format!("== {part}\n{text}\n")).collect()
     }
 
     /// Waits until the host is as it was; else what differs.
@@ -151,15 +166,17 @@ fn ours_below(directory: &Path, depth: usize) -> Vec<String> {
     list
 }
 
-fn tree(directory: &Path, list: &mut Vec<String>) {
+/// Paths as the host itself says them: another host, or the same after a reboot, has another first process.
+fn tree(root: &Path, directory: &Path, list: &mut Vec<String>) {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
         let Ok(meta) = path.symlink_metadata() else { continue };
-        list.push(format!("{} {} bytes, mode {:o}", path.display(), meta.size(), meta.mode()));
+        let inside = Path::new("/").join(path.strip_prefix(root).unwrap_or(&path));
+        list.push(format!("{} {} bytes, mode {:o}", inside.display(), meta.size(), meta.mode()));
         if meta.is_dir() {
-            tree(&path, list);
+            tree(root, &path, list);
         }
     }
 }

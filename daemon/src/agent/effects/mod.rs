@@ -161,10 +161,13 @@ pub enum Trace {
     Frozen { process: ProcessId },
     /// A file with a name (only where O_TMPFILE is not supported); removed only if it carries our marker attribute or magic.
     /// `place`: its directory by filesystem, so that it is found where a mount was moved to; None where that cannot be told.
+    /// `mount`: where a file that outlives a power cut must be looked for after it; None where the kernel forgets such files.
     File {
         path: PathBuf,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         place: Option<space::Place>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mount: Option<PathBuf>,
     },
     /// A service that must run again, as long as its mark is there. `stale`: the mark is of another boot and means nothing.
     Service { service: Service, mark: PathBuf, stale: bool },
@@ -246,7 +249,7 @@ pub fn remove(trace: &Trace) -> anyhow::Result<()> {
             elsewhere::remove(network.as_ref(), move || packet_delay::remove_netem(interface, handle))
         }
         Trace::Frozen { process } => freeze::remove(*process),
-        Trace::File { path, place } => space::remove(path, place.as_ref()),
+        Trace::File { path, place, mount } => space::remove(path, place.as_ref(), mount.as_deref()),
         Trace::Service { service, mark, stale } => service::remove(service, mark, *stale),
         Trace::TracedBy { tracer } => host::remove(*tracer),
     }
@@ -265,7 +268,7 @@ pub fn observe(trace: &Trace) -> Presence {
             elsewhere::observe(network.as_ref(), Keeper::Nobody, move || packet_delay::observe_netem(interface, handle))
         }
         Trace::Frozen { process } => freeze::observe(*process),
-        Trace::File { path, place } => space::observe(path, place.as_ref()),
+        Trace::File { path, place, mount } => space::observe(path, place.as_ref(), mount.as_deref()),
         Trace::Service { service, mark, .. } => service::observe(service, mark),
         Trace::TracedBy { tracer } => host::observe(*tracer),
     }

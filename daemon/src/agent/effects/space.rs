@@ -1,7 +1,9 @@
 //! HoldSpace: blocks of files without a name (O_TMPFILE + fallocate), freed by the kernel when their descriptors close.
 //!
-//! Where a filesystem has no O_TMPFILE (NFS, FAT, many FUSE, overlayfs before 6.3), a file is made by name, marked and unlinked at
-//! once, which comes to the same; its name is a trace only for the instant between. Where fallocate is not supported or promises
+//! Where a filesystem has no O_TMPFILE (overlayfs before 6.3, some others), a file is made by name, marked and unlinked at once, which
+//! comes to the same; its name is a trace only for the instant between. FAT, NFS, CIFS, FUSE and 9p lose the blocks of such a file when
+//! the power goes (nobody knows any more whose they are): there the file keeps its name until the holder's end, and whoever undoes
+//! after it (agent, guard, the next start) removes it. Where fallocate is not supported or promises
 //! without keeping (ZFS), real bytes that do not compress are written.
 //!
 //! * "Free" is what ordinary programs get (`f_bavail` of statvfs(3)): ext4's share for root does not count and is not touched.
@@ -72,8 +74,10 @@ pub fn prepare(effect: &HoldSpace, context: &Context) -> Result<Prepared, Refusa
     let room = Room::of(&directory).map_err(|error| Refusal(format!("{}: {error}", directory.display())))?;
     let bytes = resolve(effect, &room)?;
     let fallback = directory.join(format!("{}{}", file::PREFIX, context.tag));
+    let keeps = file::must_keep_names(&directory).unwrap_or(false);
+    let mount = keeps.then(|| place::mount_of(&directory)).flatten();
     Ok(Prepared {
-        traces: vec![Trace::File { path: fallback.clone(), place: place::of(&directory) }],
+        traces: vec![Trace::File { path: fallback.clone(), place: place::of(&directory), mount }],
         hold: Hold::Space { directory, bytes, reserve: effect.reserve.0, fallback },
     })
 }
@@ -202,42 +206,66 @@ fn evidence(directory: &Path, asked: u64, held: &Held, before: Room, after: Room
     }
 }
 
-/// The named file of a holder that died between making and unlinking it, only if it carries our mark.
-pub fn remove(path: &Path, place: Option<&Place>) -> anyhow::Result<()> {
-    let path = match today(path, place) {
+/// The named files of a holder that died before it had removed them, only if they carry our mark.
+pub fn remove(path: &Path, place: Option<&Place>, mount: Option<&Path>) -> anyhow::Result<()> {
+    let path = match today(path, place, mount) {
         Ok(path) => path,
         // Nothing that could be removed from here; `observe` says what that means.
         Err(_) => return Ok(()),
     };
-    match file::whose(&path)? {
-        file::Whose::Nobodys => Ok(()),
-        file::Whose::Ours => match with(Capability::DacOverride, || std::fs::remove_file(&path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", path.display()))
-            }
-            _ => Ok(()),
-        },
-        file::Whose::Others => anyhow::bail!("{} is not Squall's: left alone", path.display()),
+    let mut others = None;
+    for path in file::all_of(&path)? {
+        match file::whose(&path)? {
+            file::Whose::Nobodys => {}
+            file::Whose::Ours => match with(Capability::DacOverride, || file::take_away(&path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                _ => {}
+            },
+            file::Whose::Others => others = Some(path),
+        }
+    }
+    match others {
+        Some(path) => anyhow::bail!("{} is not Squall's: left alone", path.display()),
+        None => Ok(()),
     }
 }
 
 /// On the filesystem that was filled, wherever it is mounted now: an empty directory where it was is no proof.
-pub fn observe(path: &Path, place: Option<&Place>) -> Presence {
-    let path = match today(path, place) {
+pub fn observe(path: &Path, place: Option<&Place>, mount: Option<&Path>) -> Presence {
+    let path = match today(path, place, mount) {
         Ok(path) => path,
         Err(presence) => return presence,
     };
-    match file::whose(&path) {
-        Ok(file::Whose::Nobodys) => Presence::Absent,
-        Ok(file::Whose::Ours) => Presence::Present(format!("the file {}", path.display())),
-        // A file of this name that somebody else made is none of our traces.
-        Ok(file::Whose::Others) => Presence::Absent,
-        Err(error) => Presence::Unknown(format!("{}: {error}", path.display())),
+    let all = match file::all_of(&path) {
+        Ok(all) => all,
+        Err(error) => return Presence::Unknown(format!("{}: {error}", path.display())),
+    };
+    for path in all {
+        match file::whose(&path) {
+            // A file of this name that somebody else made is none of our traces.
+            Ok(file::Whose::Nobodys | file::Whose::Others) => {}
+            Ok(file::Whose::Ours) => return Presence::Present(format!("the file {}", path.display())),
+            Err(error) => return Presence::Unknown(format!("{}: {error}", path.display())),
+        }
     }
+    Presence::Absent
 }
 
 /// Where a file of that path is now, or what is to be said instead.
-fn today(path: &Path, place: Option<&Place>) -> Result<PathBuf, Presence> {
+fn today(path: &Path, place: Option<&Place>, mount: Option<&Path>) -> Result<PathBuf, Presence> {
+    if let (None, Some(mount)) = (place, mount) {
+        // After a reboot. The directory below a mount that is still to come is no proof of anything.
+        return match place::is_mounted(mount) {
+            Ok(true) => Ok(path.to_owned()),
+            Ok(false) => Err(Presence::Unknown(format!(
+                "nothing is mounted at {}, where space was held: mount it and run `squalld sweep` or start the agent again",
+                mount.display()
+            ))),
+            Err(error) => Err(Presence::Unknown(format!("/proc/self/mountinfo: {error}"))),
+        };
+    }
     let (Some(place), Some(directory), Some(name)) = (place, path.parent(), path.file_name()) else {
         return Ok(path.to_owned());
     };

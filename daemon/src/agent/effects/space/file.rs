@@ -25,12 +25,35 @@ pub(super) struct Held {
     bytes: u64,
     named: bool,
     written: bool,
+    /// Fallback files that keep their names: how many there are.
+    kept: Option<usize>,
+}
+
+/// Filesystems that forget an open file without a name when the power goes, and its blocks with it: they are lost until somebody repairs
+/// the filesystem (FAT), or lie in a file of a name that nobody knows (`.nfs...`, `.fuse_hidden...`). Numbers of statfs(2), which
+/// libc does not all name.
+const FORGETS: [(u64, &str); 7] = [
+    (0x4d44, "FAT"),
+    (0x2011_bab0, "exFAT"),
+    (0x6969, "NFS"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB"),
+    (0x6573_5546, "FUSE"),
+    (0x0102_1997, "9p"),
+];
+
+/// True where space can only be held by files that keep their names until they are removed.
+pub(super) fn must_keep_names(directory: &Path) -> io::Result<bool> {
+    let kind = nix::sys::statfs::statfs(directory)?.filesystem_type().0;
+    // As an unsigned number of 32 bits, whatever the type is here.
+    Ok(FORGETS.iter().any(|(magic, _)| *magic == kind as u64 & 0xffff_ffff))
 }
 
 impl Held {
     pub(super) fn new(directory: &Path, fallback: &Path) -> Self {
         let (directory, fallback) = (directory.to_owned(), fallback.to_owned());
-        Held { directory, fallback, files: Vec::new(), bytes: 0, named: false, written: false }
+        let kept = must_keep_names(&directory).unwrap_or(false).then_some(0);
+        Held { directory, fallback, files: Vec::new(), bytes: 0, named: false, written: false, kept }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -40,6 +63,7 @@ impl Held {
     /// For people: how the blocks are held.
     pub(super) fn how(&self) -> &'static str {
         match (self.named, self.written) {
+            _ if self.kept.is_some() => "by a file that is removed at the end",
             (false, false) => "by a file without a name",
             (false, true) => "by a written file without a name",
             (true, false) => "by an unlinked file",
@@ -65,11 +89,18 @@ impl Held {
         }
         self.files.append(&mut full);
         result?;
+        if self.kept.is_some() {
+            // Chained to the file's first block before anybody is told of it.
+            self.files.last().map_or(Ok(()), File::sync_all)?;
+        }
         self.bytes += by;
         Ok(())
     }
 
     fn open(&mut self) -> io::Result<File> {
+        if self.kept.is_some() {
+            return self.open_and_keep();
+        }
         if crash::without_nameless_files() {
             return self.open_and_unlink();
         }
@@ -87,16 +118,22 @@ impl Held {
         self.open_and_unlink()
     }
 
+    /// Its name and its first block are on disk when this returns: whatever is held later hangs on them.
+    fn open_and_keep(&mut self) -> io::Result<File> {
+        let count = self.kept.unwrap_or(0);
+        let path = nth(&self.fallback, count);
+        let mut file = create(&path)?;
+        self.kept = Some(count + 1);
+        file.write_all(MARK).and_then(|()| file.sync_all())?;
+        // Not every filesystem can sync a directory; one that cannot has nothing better to offer.
+        let _ = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        Ok(file)
+    }
+
     fn open_and_unlink(&mut self) -> io::Result<File> {
         self.named = true;
         crash::point("fallback-making");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .mode(0o600)
-            .open(&self.fallback)?;
+        let mut file = create(&self.fallback)?;
         crash::point("fallback-made");
         let unlinked = file.write_all(MARK).and_then(|()| {
             crash::point("fallback-marked");
@@ -132,6 +169,62 @@ impl Held {
         }
         write_noise(file, length, by)
     }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.files.clear();
+        for count in 0..self.kept.unwrap_or(0) {
+            // Left behind it is a trace like any other.
+            let _ = take_away(&nth(&self.fallback, count));
+        }
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).custom_flags(libc::O_NOFOLLOW).mode(0o600).open(path)
+}
+
+/// A file is at most so long (4 GiB on FAT): the fallback's further files are called after the first.
+fn nth(fallback: &Path, count: usize) -> PathBuf {
+    match count {
+        0 => fallback.to_owned(),
+        _ => PathBuf::from(format!("{}-{count}", fallback.display())),
+    }
+}
+
+/// Removes a file so that a power cut in between leaves either the file or nothing: FAT would lose the blocks of one that lost its name first.
+pub(super) fn take_away(path: &Path) -> io::Result<()> {
+    // What cannot be emptied can perhaps be removed.
+    if let Ok(file) = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        let _ = file.set_len(0).and_then(|()| file.sync_all());
+    }
+    std::fs::remove_file(path)
+}
+
+/// The fallback and its further files, as far as they are there.
+pub(super) fn all_of(fallback: &Path) -> io::Result<Vec<PathBuf>> {
+    let (Some(directory), Some(name)) = (fallback.parent(), fallback.file_name()) else { return Ok(Vec::new()) };
+    let name = name.to_string_lossy();
+    let is_of = |entry: &std::ffi::OsStr| {
+        entry.to_str().and_then(|entry| entry.strip_prefix(name.as_ref())).is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix('-').is_some_and(|count| count.parse::<usize>().is_ok())
+        })
+    };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if is_of(&entry.file_name()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 fn allocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
@@ -244,6 +337,27 @@ mod tests {
         std::fs::write(&fallback, "letters").unwrap();
         assert!(Held::new(directory.path(), &fallback).open_and_unlink().is_err());
         assert_eq!(std::fs::read(&fallback).unwrap(), b"letters");
+    }
+
+    #[test]
+    fn a_kept_fallback_has_a_name_until_it_is_dropped_and_so_have_its_further_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let fallback = directory.path().join(".squall-0123456789ab");
+        std::fs::write(directory.path().join(".squall-0123456789ab-x"), "another's").unwrap();
+        let mut held = Held::new(directory.path(), &fallback);
+        held.kept = Some(0);
+        for _ in 0..3 {
+            let file = held.open().unwrap();
+            held.files.push(file);
+        }
+        let mut all = all_of(&fallback).unwrap();
+        all.sort();
+        assert_eq!(all, [0, 1, 2].map(|count| nth(&fallback, count)));
+        assert!(all.iter().all(|path| whose(path).unwrap() == Whose::Ours));
+        drop(held);
+        assert_eq!(all_of(&fallback).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "what is another's stays");
+        assert_eq!(all_of(&directory.path().join("no/such")).unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -41,6 +41,16 @@ pub(super) fn now(place: &Place, said: &Path) -> io::Result<Now> {
     Ok(now_in(&mounts()?, place))
 }
 
+/// The mount point above a directory.
+pub(super) fn mount_of(directory: &Path) -> Option<PathBuf> {
+    let device = std::fs::metadata(directory).ok()?.dev();
+    Some(mount_in(&mounts().ok()?, device, directory)?.at.clone())
+}
+
+pub(super) fn is_mounted(at: &Path) -> io::Result<bool> {
+    Ok(mounts()?.iter().any(|mount| mount.at == at))
+}
+
 struct Mount {
     device: u64,
     root: PathBuf,
@@ -68,9 +78,13 @@ fn unescaped(field: &str) -> PathBuf {
     PathBuf::from(text.replace("\\134", "\\"))
 }
 
-fn place_in(mounts: &[Mount], device: u64, directory: &Path) -> Option<Place> {
+fn mount_in<'a>(mounts: &'a [Mount], device: u64, directory: &Path) -> Option<&'a Mount> {
     let of_it = mounts.iter().filter(|mount| mount.device == device && directory.starts_with(&mount.at));
-    let mount = of_it.max_by_key(|mount| mount.at.components().count())?;
+    of_it.max_by_key(|mount| mount.at.components().count())
+}
+
+fn place_in(mounts: &[Mount], device: u64, directory: &Path) -> Option<Place> {
+    let mount = mount_in(mounts, device, directory)?;
     Some(Place { device, inside: mount.root.join(directory.strip_prefix(&mount.at).ok()?) })
 }
 

@@ -1,0 +1,230 @@
+//! `make guest`: suites on Debian's kernel, where netem and cgroup v2 are, and what only a machine of our own may suffer: power cuts,
+//! reboots, a wall clock that jumps. Arguments: names of suites (none: all), `--all` (also what takes long), after `--` the suites' own.
+
+mod built;
+mod suites;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use squall_tests::guest::{self, Content, How, Machine};
+use squall_tests::skip;
+use suites::{POWER, Suite};
+
+/// Of one boot.
+const LIMIT: Duration = Duration::from_secs(1500);
+/// More than any sequence of cuts has.
+const MOST_BOOTS: usize = 24;
+const PROGRAMS: [&str; 18] = [
+    "ip",
+    "tc",
+    "nft",
+    "iptables-save",
+    "ip6tables-save",
+    "iptables-restore",
+    "ip6tables-restore",
+    "ping",
+    "nstat",
+    "ss",
+    "unshare",
+    "nsenter",
+    "curl",
+    "chattr",
+    "mke2fs",
+    "mount",
+    "umount",
+    "kill",
+];
+/// Without these a suite says what it skips.
+const WELCOME: [&str; 1] = ["iperf3"];
+/// What the effects and the suites stand on.
+const MODULES: [&str; 36] = [
+    "virtio_pci",
+    "virtio_blk",
+    "ext4",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "crc32c_generic",
+    "libcrc32c",
+    "nf_tables",
+    "nft_ct",
+    "nft_numgen",
+    "nft_reject_inet",
+    "nft_queue",
+    "nft_compat",
+    "xt_NFQUEUE",
+    "xt_comment",
+    "xt_tcpudp",
+    "xt_mark",
+    "nfnetlink_queue",
+    "nf_conntrack",
+    "sch_netem",
+    "sch_prio",
+    "sch_htb",
+    "sch_ingress",
+    "cls_fw",
+    "cls_basic",
+    "em_meta",
+    "sch_tbf",
+    "veth",
+    "bridge",
+    "dummy",
+    "ifb",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "fuse",
+];
+
+fn main() -> anyhow::Result<ExitCode> {
+    if let Some(why) = guest::missing() {
+        println!("SKIPPED guest: {why}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (ours, theirs) = match arguments.iter().position(|argument| argument == "--") {
+        Some(at) => (&arguments[..at], &arguments[at + 1..]),
+        None => (&arguments[..], &arguments[..0]),
+    };
+    let all = ours.iter().any(|argument| argument == "--all");
+    let wanted: Vec<&str> = ours.iter().map(String::as_str).filter(|argument| *argument != "--all").collect();
+    // A suite that is named does all it can.
+    let long = all || !wanted.is_empty();
+    let chosen = suites::chosen(&wanted, all)?;
+    let (power, ordinary): (Vec<&Suite>, Vec<&Suite>) =
+        chosen.into_iter().partition(|suite| POWER.contains(&suite.name));
+
+    let target = std::env::current_exe()?.ancestors().nth(2).context("not in a target folder")?.to_owned();
+    let cache = target.join("guest");
+    std::fs::create_dir_all(&cache)?;
+    guest::prepare(&cache)?;
+    let names: Vec<&str> = power.iter().chain(&ordinary).map(|suite| suite.name).collect();
+    let built = built::build(&names)?;
+    let start = Instant::now();
+    let machine = |name: &'static str, suites: Vec<&'static Suite>| {
+        let (built, cache) = (&built, &cache);
+        move || {
+            if suites.is_empty() { Ok(Tally::default()) } else { run(cache, name, &suites, built, (all, long), theirs) }
+        }
+    };
+    // Side by side: much of their time is waiting.
+    let tallies = std::thread::scope(|scope| {
+        let (one, other) = (scope.spawn(machine("guest", ordinary)), scope.spawn(machine("power", power)));
+        [one, other]
+            .map(|machine| machine.join().unwrap_or_else(|_| anyhow::bail!("a machine's keeper ended in a panic")))
+    });
+    let mut sum = Tally::default();
+    for tally in tallies {
+        sum = sum + tally?;
+    }
+    let Tally { passed, failed, skipped, boots } = sum;
+    println!(
+        "guest: {passed} passed, {failed} failed, {skipped} skipped in {boots} boots, {} s",
+        start.elapsed().as_secs()
+    );
+    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    boots: usize,
+}
+
+impl std::ops::Add for Tally {
+    type Output = Tally;
+    fn add(self, other: Tally) -> Tally {
+        Tally {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+            boots: self.boots + other.boots,
+        }
+    }
+}
+
+/// Boots a machine until its suites are through: a suite that cuts its power goes on at the next start, from what it wrote on its disk.
+fn run(
+    cache: &Path,
+    name: &str,
+    suites: &[&Suite],
+    built: &built::Built,
+    (all, long): (bool, bool),
+    arguments: &[String],
+) -> anyhow::Result<Tally> {
+    let mut content = Content {
+        programs: PROGRAMS.map(String::from).to_vec(),
+        modules: MODULES.map(String::from).to_vec(),
+        files: built.programs.clone(),
+    };
+    content.programs.extend(WELCOME.iter().filter(|program| guest::has(program)).map(|program| (*program).to_owned()));
+    let mut script = format!("failed=0; export {}=1\n", skip::EMULATED);
+    if long {
+        script += &format!("export {}=1\n", guest::inside::ALL);
+    }
+    for suite in suites {
+        let program = built.suite(suite.name)?;
+        content.files.push(program.clone());
+        let mut left_out = String::new();
+        for (test, why) in suite.left_out.iter().filter(|_| !all) {
+            println!("{name}| SKIPPED {} {test}: {why}", suite.name);
+            left_out += &format!(" --skip {test}");
+        }
+        script += &format!("{} --test-threads=1{left_out} {} || failed=1\n", program.display(), arguments.join(" "));
+    }
+    let machine = Machine::build(cache, name, &content, &(script + "exit $failed"))?
+        .with_disk(128)?
+        .with_disk(64)?
+        .with_disk(64)?;
+    let mut tally = Tally::default();
+    let skipped = suites.iter().filter(|_| !all).map(|suite| suite.left_out.len()).sum();
+    tally.skipped = skipped;
+    loop {
+        let ended = machine.boot(LIMIT)?;
+        tally.boots += 1;
+        tally = count(tally, &ended.console);
+        match ended.how {
+            How::Exit(code) => {
+                if code != 0 || !ended.console.contains("test result: ") {
+                    tally.failed = tally.failed.max(1);
+                }
+                return Ok(tally);
+            }
+            How::Cut | How::Reset if tally.boots < MOST_BOOTS => println!("{name}| {:?}; it starts again", ended.how),
+            how => {
+                println!("{name}| FAILED: {how:?} at boot {}", tally.boots);
+                tally.failed += 1;
+                return Ok(tally);
+            }
+        }
+    }
+}
+
+/// `test result: ok. 7 passed; 0 failed; ...` and `SKIPPED ...`, as far as this console has them.
+fn count(mut tally: Tally, console: &str) -> Tally {
+    for line in console.lines() {
+        if let Some((_, result)) = line.split_once("test result: ") {
+            let number = |what: &str| -> usize {
+                let mut words = result.split([' ', ';']).collect::<Vec<_>>().into_iter().rev();
+                words
+                    .find(|word| *word == what)
+                    .and_then(|_| words.next())
+                    .and_then(|word| word.parse().ok())
+                    .unwrap_or(0)
+            };
+            tally.passed += number("passed");
+            tally.failed += number("failed");
+        }
+        // The harness counts a skipped test as passed.
+        if line.contains("SKIPPED ") {
+            tally.skipped += 1;
+            tally.passed = tally.passed.saturating_sub(usize::from(!line.contains("(its part")));
+        }
+    }
+    tally
+}
