@@ -36,7 +36,7 @@ suites: setup shop-setup ## Every experiment of the suites against a shop of its
 shop-setup:
 	@bash tests/setup.bash "$(MSRV)" "$(SHOP_PACKAGES)" "$(SHOP_PROGRAMS)"
 
-test: setup ## Everything: formatting, lints, unit tests, suites with real faults in the lab
+test: setup shop-setup ## Everything: formatting, lints, unit tests, suites with real faults in the lab
 	@cargo fmt --all --check
 	@cargo clippy --quiet --workspace --all-targets -- -D warnings
 	@mkdir -p target

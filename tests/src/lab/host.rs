@@ -185,9 +185,13 @@ impl Running {
         }
     }
 
-    /// SIGKILL, at once and without warning.
+    /// SIGKILL, at once and without warning. Returns when the program has ended, with all that the kernel takes back at its end.
     pub fn kill(&mut self) {
-        self.signal(nix::sys::signal::Signal::SIGKILL);
+        if self.pid().is_some() {
+            self.signal(nix::sys::signal::Signal::SIGKILL);
+            // What holds the program ends with it.
+            self.ends_within(std::time::Duration::from_secs(1));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
