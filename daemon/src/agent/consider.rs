@@ -11,20 +11,22 @@ use super::{notes, policy};
 /// An effect and the name that its traces carry.
 pub type Tagged = (String, Prepared);
 
+/// An order that this node's policy permits, as far as that can be told without a look at the host.
+pub(super) struct Permitted<'a>(&'a Order);
+
 impl Executor {
     /// What can be refused without a look at the host.
-    pub(super) fn permit(&self, order: &Order) -> Result<(), Vec<String>> {
+    pub(super) fn permit<'a>(&self, order: &'a Order) -> Result<Permitted<'a>, Vec<String>> {
         let mut reasons = self.policy().refusals(order, &self.settings.place);
         if order.effects.is_empty() {
             reasons.push("the order has no effects".to_owned());
         }
-        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+        if reasons.is_empty() { Ok(Permitted(order)) } else { Err(reasons) }
     }
 
-    /// Everything that can be refused by reading alone. All reasons at once.
-    pub(super) fn prepare(&self, order: &Order) -> Result<(Vec<Tagged>, Occupied), Vec<String>> {
-        // What is not permitted is not even read for: a policy also says what may be looked at.
-        self.permit(order)?;
+    /// Everything that can be refused by reading alone, all reasons at once. Only what is permitted: a policy also says what may be
+    /// looked at.
+    pub(super) fn prepare(&self, Permitted(order): Permitted<'_>) -> Result<(Vec<Tagged>, Occupied), Vec<String>> {
         let mut reasons = Vec::new();
         let needs_processes = order.effects.iter().any(policy::hits_processes);
         let own = match needs_processes {
@@ -86,11 +88,15 @@ impl Executor {
     }
 
     pub(super) fn check(&self, order: &Order) -> Checked {
-        let (refusals, notes) =
-            match self.follow(order.epoch).map_err(|why| vec![why]).and_then(|()| self.prepare(order)) {
-                Ok((prepared, _)) => (Vec::new(), prepared.iter().flat_map(|(_, p)| notes::of(&p.hold)).collect()),
-                Err(reasons) => (reasons, Vec::new()),
-            };
+        let (refusals, notes) = match self
+            .follow(order.epoch)
+            .map_err(|why| vec![why])
+            .and_then(|()| self.permit(order))
+            .and_then(|order| self.prepare(order))
+        {
+            Ok((prepared, _)) => (Vec::new(), prepared.iter().flat_map(|(_, p)| notes::of(&p.hold)).collect()),
+            Err(reasons) => (reasons, Vec::new()),
+        };
         Checked { injection: order.injection.clone(), node: self.settings.node.clone(), refusals, notes }
     }
 }

@@ -198,12 +198,12 @@ impl Executor {
         if !self.guarding.watches() {
             return Err(vec!["this agent has no guard at the moment: it is starting one".to_owned()]);
         }
-        self.permit(&order)?;
+        let permitted = self.permit(&order)?;
         // Inert until they hear `Go`, and dropped on any refusal below, which ends them. They start up while this prepares.
         let holders: Result<Vec<Holder>, _> =
             order.effects.iter().map(|_| Holder::spawn(&self.settings.program)).collect();
         let holders = holders.map_err(|error| vec![format!("its holder could not be started: {error}")])?;
-        let (prepared, occupied) = self.prepare(&order)?;
+        let (prepared, occupied) = self.prepare(permitted)?;
         let lease = Lease::new(&order, received_us);
         let alarm = Alarm::new().map_err(|error| vec![format!("no timer for it: {error}")])?;
         let holds = prepared.iter().map(|(_, prepared)| prepared.hold.clone()).collect::<Vec<_>>();
