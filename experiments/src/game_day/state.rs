@@ -4,12 +4,11 @@
 mod advance;
 mod look;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event::{DayEvent, Happened};
 use super::{DayStep, GameDay, StepKind};
-use crate::experiment::{Experiment, Kind, Metadata, Step};
+use crate::experiment::Experiment;
 use crate::run_event::Verdict;
 use crate::units::Span;
 

@@ -2,7 +2,7 @@
 
 mod task;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -117,16 +117,17 @@ impl GameDays {
         let (inbox, inputs) = mpsc::channel(INBOX);
         let active = Active { log: log.clone(), inputs: inbox.clone(), summary: summary.clone() };
         self.lock().active.insert(summary.id.clone(), active);
-        let task = DayTask::new(
-            coordinator.clone(),
+        let task = DayTask {
+            coordinator: coordinator.clone(),
             summary,
             log,
             state,
             inputs,
             inbox,
-            self.tasks.clone(),
-            self.killed.clone(),
-        );
+            tasks: self.tasks.clone(),
+            killed: self.killed.clone(),
+            own: VecDeque::new(),
+        };
         let coordinator = coordinator.clone();
         let killed = self.killed.clone();
         self.tasks.spawn(async move {

@@ -21,33 +21,19 @@ use crate::coordinator::api::submit;
 use crate::coordinator::runs::log::RunLog;
 
 pub struct DayTask {
-    coordinator: Arc<Coordinator>,
-    summary: DaySummary,
-    log: Arc<RunLog>,
-    state: DayState,
-    inputs: mpsc::Receiver<Input>,
-    inbox: mpsc::Sender<Input>,
-    tasks: TaskTracker,
-    killed: CancellationToken,
+    pub coordinator: Arc<Coordinator>,
+    pub summary: DaySummary,
+    pub log: Arc<RunLog>,
+    pub state: DayState,
+    pub inputs: mpsc::Receiver<Input>,
+    pub inbox: mpsc::Sender<Input>,
+    pub tasks: TaskTracker,
+    pub killed: CancellationToken,
     /// What it told itself.
-    own: VecDeque<Input>,
+    pub own: VecDeque<Input>,
 }
 
 impl DayTask {
-    #[expect(clippy::too_many_arguments, reason = "a task's own things, given once")]
-    pub fn new(
-        coordinator: Arc<Coordinator>,
-        summary: DaySummary,
-        log: Arc<RunLog>,
-        state: DayState,
-        inputs: mpsc::Receiver<Input>,
-        inbox: mpsc::Sender<Input>,
-        tasks: TaskTracker,
-        killed: CancellationToken,
-    ) -> Self {
-        DayTask { coordinator, summary, log, state, inputs, inbox, tasks, killed, own: VecDeque::new() }
-    }
-
     /// Returns with its end.
     pub async fn run(mut self, mut outputs: Vec<Output>) -> DaySummary {
         // Of a day that was taken up again.

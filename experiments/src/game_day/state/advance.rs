@@ -1,6 +1,13 @@
 //! What a day does next: its times, its steady state, its lanes, its end.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use super::{DayState, Gate, MEASUREMENT, Output, PAUSE, StepState, WATCHED, micros};
+use crate::experiment::{Experiment, Kind, Metadata, Step};
+use crate::game_day::StepKind;
+use crate::game_day::event::Happened;
+use crate::run_event::Verdict;
+use crate::units::Span;
 
 impl DayState {
     pub(super) fn look_at_time(&mut self) {

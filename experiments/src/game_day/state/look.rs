@@ -1,6 +1,7 @@
 //! What can be read off a day.
 
-use super::*;
+use super::{DayState, Gate, PAUSE, StepState, micros};
+use crate::game_day::{DayStep, GameDay, StepKind};
 
 impl DayState {
     pub(super) fn is_ended(&self, step: usize) -> bool {
