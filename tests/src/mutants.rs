@@ -310,7 +310,7 @@ pub const ALL: &[Mutant] = &[
         promise: 9,
         what: "the safety lever is ignored",
         edits: &[edit(
-            "daemon/src/coordinator/runs/mod.rs",
+            "daemon/src/coordinator/runs/held.rs",
             "if let Some(why) = self.lever.refusal() {",
             "if let Some(why) = self.lever.refusal().filter(String::is_empty) {",
         )],

@@ -59,7 +59,7 @@ impl Snapshot {
         }
         let proc = host.path("/proc");
         parts.insert("mounts".into(), read(&proc.join("1/mountinfo")));
-        parts.insert("processes".into(), processes(&proc).join("\n"));
+        parts.insert("processes".into(), settled(|| processes(&proc)).join("\n"));
         parts.insert("cgroups".into(), ours_below(&host.path("/sys/fs/cgroup"), 3).join("\n"));
         parts.insert(
             "sysctl".into(),
@@ -125,6 +125,18 @@ impl Snapshot {
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// What is the same twice in a row: between fork and exec a child has its parent's command line, and was once counted as a second agent.
+fn settled(look: impl Fn() -> Vec<String>) -> Vec<String> {
+    let mut last = Vec::new();
+    wait_until(Duration::from_secs(1), || {
+        let now = look();
+        let same = now == last;
+        last = now;
+        same
+    });
+    last
 }
 
 /// Command lines of all processes but those that look (they are gone a moment later); stopped and traced ones are marked.
