@@ -74,6 +74,13 @@ pub static SUITES: &[Suite] = &[
         "replication-replica-paused",
     ),
     suite!(
+        "scaling",
+        "Do replicas come with the crowd, and stay with it?",
+        "scaling-flash-sale",
+        "scaling-metrics-cut",
+        "scaling-one-replica-dead",
+    ),
+    suite!(
         "monitoring",
         "Does somebody hear of it, in time and only then?",
         "alert-cache-hung",

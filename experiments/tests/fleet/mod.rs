@@ -65,6 +65,7 @@ pub fn ha_shop() -> Inventory {
         ("rec", "recommendations", "b"),
         ("mon", "monitoring", "a"),
         ("offsite", "offsite", "d"),
+        ("street", "customers", "d"),
     ];
     let mut nodes: Vec<Node> = (1..)
         .zip(hosts)

@@ -23,7 +23,7 @@ use crate::lab::{Finished, Host, Lab, Running, programs, wait_until};
 use crate::skip::{lab_keeps_time, skip};
 
 /// Every host, its role (a label of its agent) and its zone. The coordinator is on `ctl`, which has no agent.
-pub const HOSTS: [(&str, &str, &str); 11] = [
+pub const HOSTS: [(&str, &str, &str); 12] = [
     ("lb", "balancer", "a"),
     ("web1", "web", "a"),
     ("web2", "web", "b"),
@@ -35,8 +35,11 @@ pub const HOSTS: [(&str, &str, &str); 11] = [
     ("rec", "recommendations", "b"),
     ("mon", "monitoring", "a"),
     ("offsite", "offsite", "d"),
+    ("street", "customers", "d"),
 ];
-/// Where the coordinator is, and customers.
+/// What `street` may send: customers come in crowds from there, and from nowhere else.
+const CROWDS: &str = "load: {targets: [10.77.0.0/16], rate: 1000}\n";
+/// Where the coordinator is, and the customers that its probes are.
 pub const CONTROL: &str = "ctl";
 /// The longest the whole shop may take to open, on a busy machine.
 const OPENING: Duration = Duration::from_secs(120);
@@ -240,7 +243,8 @@ pub fn agent(host: &str) -> Agent {
     let (_, role, zone) = HOSTS.into_iter().find(|(name, ..)| *name == host).expect("a host of the shop");
     let labels = [("role", role), ("service", "shop")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let labels_from = (role == "database").then_some(database::LABELS);
-    Agent { labels: labels.into(), zone: Some(zone.to_owned()), labels_from, ..Agent::default() }
+    let policy = if role == "customers" { CROWDS.to_owned() } else { String::new() };
+    Agent { labels: labels.into(), zone: Some(zone.to_owned()), labels_from, policy, ..Agent::default() }
 }
 
 /// A program that is started again whenever it ends, as a service manager would; its output in /var/log/NAME.log.
