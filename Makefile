@@ -13,7 +13,7 @@ SHOP_PACKAGES := postgresql patroni etcd-server etcd-client redis-server prometh
 SHOP_PROGRAMS := psql patroni etcd etcdctl redis-server prometheus prometheus-alertmanager pgbackrest haproxy curl wrk
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis bench fmt lint check deny setup clean guest
+.PHONY: gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis bench fmt lint check deny setup clean guest
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,10 @@ shop-down: ## Closes a shop that runs elsewhere, and sees that nothing of it is 
 suites: setup shop-setup ## Every experiment of the suites against a shop of its own (SHOP=weak; ONLY=suites or experiments)
 	@cargo build --quiet --workspace --bins
 	@SHOP='$(SHOP)' cargo run --quiet -p squall-tests --bin shop -- play $(ONLY)
+
+gameday: setup shop-setup ## The whole high-availability game day against a shop of its own, unattended; scorecard in reports/ (SHORT=1: for CI)
+	@cargo build --quiet --workspace --bins
+	@SHORT='$(SHORT)' cargo run --quiet -p squall-tests --bin gameday
 
 shop-setup:
 	@bash tests/setup.bash "$(MSRV)" "$(SHOP_PACKAGES)" "$(SHOP_PROGRAMS)"

@@ -1,4 +1,4 @@
-//! The experiments that ship with Squall: ready to be read, copied and run.
+//! The experiments and game days that ship with Squall: ready to be read, copied and run.
 
 /// (name, text), by name.
 pub static ALL: &[(&str, &str)] = &[
@@ -106,12 +106,23 @@ pub static SUITES: &[Suite] = &[
     ),
 ];
 
+/// (name, text) of each game day that ships with Squall.
+pub static GAME_DAYS: &[(&str, &str)] = &[
+    ("shop-ha", include_str!("../catalogue/gamedays/ha.yaml")),
+    ("shop-ha-short", include_str!("../catalogue/gamedays/ha-short.yaml")),
+];
+
 /// Every experiment: those of [`ALL`], then the suites'.
 pub fn everything() -> impl Iterator<Item = (&'static str, &'static str)> {
     ALL.iter().chain(SUITES.iter().flat_map(|suite| suite.experiments)).copied()
 }
 
-/// The text of one.
+/// The text of a game day.
+pub fn find_game_day(name: &str) -> Option<&'static str> {
+    GAME_DAYS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// The text of an experiment.
 pub fn find(name: &str) -> Option<&'static str> {
     everything().find(|(known, _)| *known == name).map(|(_, text)| text)
 }

@@ -4,7 +4,8 @@ mod fleet;
 
 use std::collections::BTreeSet;
 
-use squall_experiments::parse::parse;
+use squall_experiments::game_day::StepKind;
+use squall_experiments::parse::{self, parse};
 use squall_experiments::plan::resolve;
 use squall_experiments::{catalogue, faults};
 
@@ -14,6 +15,7 @@ fn every_experiment_is_listed_under_its_own_name() {
     let suites = || catalogue::SUITES.iter().map(|suite| suite.name.to_owned());
     let mut top = names(catalogue::ALL);
     top.extend(suites());
+    top.push("gamedays".to_owned());
     top.sort();
     assert_eq!(files(""), top);
     for suite in catalogue::SUITES {
@@ -51,6 +53,25 @@ fn an_experiment_of_a_suite_says_which_and_names_no_host() {
             }
         }
     }
+}
+
+#[test]
+fn a_game_day_has_each_suite_and_waits_for_nobody() {
+    assert_eq!(files("gamedays"), ["ha-short.yaml", "ha.yaml"]);
+    for (name, text) in catalogue::GAME_DAYS {
+        let day = parse::game_day(name, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(day.metadata.name, *name);
+        assert!(!day.metadata.description.is_empty(), "{name} has a description for the list");
+        let steps = day.steps();
+        assert!(steps.iter().all(|step| step.kind == StepKind::Experiment), "{name} is unattended");
+        let mut suites: Vec<&str> = steps.iter().map(|step| step.suite.as_deref().expect("a suite")).collect();
+        suites.dedup();
+        assert_eq!(suites, catalogue::SUITES.iter().map(|suite| suite.name).collect::<Vec<_>>(), "{name}");
+    }
+    let whole = parse::game_day("shop-ha", catalogue::find_game_day("shop-ha").expect("it is there")).expect("valid");
+    let played: BTreeSet<String> = whole.steps().into_iter().map(|step| step.name).collect();
+    let known = catalogue::SUITES.iter().flat_map(|suite| suite.experiments).map(|(name, _)| (*name).to_owned());
+    assert_eq!(played, known.collect(), "the whole day plays every experiment of every suite");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `squall catalogue`: experiments to run, to copy and to change.
+//! `squall catalogue`: experiments and game days to run, to copy and to change.
 
 use serde_json::json;
 use squall_experiments::{catalogue, parse, suggest};
@@ -19,13 +19,21 @@ impl Catalogue {
         let json_wanted = global.output == Output::Json;
         let parsed = |name: &str, text| parse::parse(name, text).ok();
         if let Some(name) = self.name {
+            if let Some(text) = catalogue::find_game_day(&name) {
+                match parse::game_day(&name, text) {
+                    Ok(day) if json_wanted => paint::json(&day),
+                    _ => paint::raw(text),
+                }
+                return Ok(Exit::Held);
+            }
             let text = catalogue::find(&name).ok_or_else(|| {
-                let near = suggest::closest(&name, catalogue::everything().map(|(name, _)| name));
+                let names = catalogue::everything().chain(catalogue::GAME_DAYS.iter().copied()).map(|(name, _)| name);
+                let near = suggest::closest(&name, names);
                 let hint = near.map_or_else(
                     || "`squall catalogue` lists them".to_owned(),
                     |near| format!("did you mean `{near}`?"),
                 );
-                Failure::usage(format!("there is no experiment `{name}` in the catalogue"), hint)
+                Failure::usage(format!("there is no experiment and no game day `{name}` in the catalogue"), hint)
             })?;
             match parsed(&name, text) {
                 Some(experiment) if json_wanted => paint::json(&experiment),
@@ -36,16 +44,23 @@ impl Catalogue {
         let list = |of: &'static [(&'static str, &'static str)]| {
             of.iter().filter_map(move |(name, text)| Some((*name, parsed(name, text)?)))
         };
+        let game_days = || {
+            let of = catalogue::GAME_DAYS.iter();
+            of.filter_map(|(name, text)| Some((*name, parse::game_day(name, text).ok()?)))
+        };
         let suites = catalogue::SUITES.iter().map(|suite| (Some(suite), suite.experiments));
         let groups = std::iter::once((None, catalogue::ALL)).chain(suites);
         if json_wanted {
-            let all = groups.flat_map(|(suite, of)| {
+            let experiments = groups.flat_map(|(suite, of)| {
                 list(of).map(move |(name, experiment)| {
                     let suite = suite.map(|suite| suite.name);
                     json!({"name": name, "suite": suite, "description": experiment.metadata.description, "hypothesis": experiment.hypothesis})
                 })
             });
-            paint::json(&all.collect::<Vec<_>>());
+            let days = game_days().map(|(name, day)| {
+                json!({"name": name, "gameDay": true, "description": day.metadata.description, "hypothesis": day.hypothesis})
+            });
+            paint::json(&experiments.chain(days).collect::<Vec<_>>());
         } else {
             let width = catalogue::everything().map(|(name, _)| name.len()).max().unwrap_or(0);
             for (suite, of) in groups {
@@ -56,6 +71,11 @@ impl Catalogue {
                     let name = painted(paint::BOLD, &format!("{name:<width$}"));
                     paint::say(format!("{name}  {}", experiment.hypothesis));
                 }
+            }
+            paint::say(format!("\n{}: several suites in a row", painted(paint::BOLD, "game days")));
+            for (name, day) in game_days() {
+                let name = painted(paint::BOLD, &format!("{name:<width$}"));
+                paint::say(format!("{name}  {}", day.metadata.description));
             }
             paint::say("\n`squall catalogue NAME > FILE` writes one to a file");
         }

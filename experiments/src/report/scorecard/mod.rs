@@ -25,7 +25,8 @@ pub use figures::Figures;
 const OTHER: &str = "other";
 
 /// What is stored of a game day.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Recorded {
     pub id: String,
     pub events: Vec<DayEvent>,
@@ -128,6 +129,11 @@ impl Scorecard {
             since,
             reports,
         })
+    }
+
+    /// The report of each run that the day told of, by the run's id.
+    pub fn reports(&self) -> &BTreeMap<String, Report> {
+        &self.reports
     }
 
     /// One self-contained page: styles and plots inside, nothing loaded, no script. `runs` is where a run's own report is, with

@@ -1,6 +1,7 @@
 //! `squall gameday`: a day of experiments with people.
 
-use std::collections::BTreeMap;
+mod report;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,9 +9,7 @@ use squall_experiments::game_day::event::{DayEvent, Happened};
 use squall_experiments::game_day::status::{AddNote, Answer, DayCreated, DayPlanned, DayStatus, DaySummary, StartDay};
 use squall_experiments::game_day::{DayStep, GameDay, Item, StepKind};
 use squall_experiments::parse;
-use squall_experiments::report::scorecard::{Recorded, Scorecard};
 use squall_experiments::report::words;
-use squall_experiments::run_event::RunEvent;
 use squall_experiments::schedule::What;
 
 use crate::args::{Global, Output};
@@ -67,19 +66,7 @@ enum Act {
         text: String,
     },
     /// The scorecard: Markdown, or files
-    Report {
-        #[command(flatten)]
-        day: Day,
-        /// Write it as one HTML page with plots
-        #[arg(long, value_name = "FILE")]
-        html: Option<PathBuf>,
-        /// Write it as JSON
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-        /// Write it as Markdown
-        #[arg(long, value_name = "FILE")]
-        markdown: Option<PathBuf>,
-    },
+    Report(report::Report),
     /// End a game day: what it runs is halted, nothing else begins
     Halt(Day),
 }
@@ -149,28 +136,7 @@ impl Gameday {
             Act::Note { day, text } => {
                 Ok(told(&tell(global, &day, "/notes", &AddNote { text }).await?, "noted", output))
             }
-            Act::Report { day, html, json, markdown } => {
-                let card = scorecard(&Client::of(global)?, &day).await?;
-                let as_json = || serde_json::to_string_pretty(&card).unwrap_or_default() + "\n";
-                let mut wrote = false;
-                for (file, text) in [
-                    (&html, &(|| card.html(None)) as &dyn Fn() -> String),
-                    (&json, &as_json),
-                    (&markdown, &|| card.markdown()),
-                ] {
-                    let Some(file) = file else { continue };
-                    std::fs::write(file, text())
-                        .map_err(|error| Failure::usage(format!("cannot write {}: {error}", file.display()), ""))?;
-                    paint::say(file.display().to_string());
-                    wrote = true;
-                }
-                match output {
-                    _ if wrote => {}
-                    Output::Json => paint::json(&card),
-                    Output::Text => paint::raw(&words::printable(&card.markdown())),
-                }
-                Ok(Exit::Held)
-            }
+            Act::Report(wanted) => wanted.run(&Client::of(global)?, output).await,
             Act::Halt(day) => {
                 let nothing = serde_json::json!({});
                 Ok(told(&tell(global, &day, "/halt", &nothing).await?, "told to halt", output))
@@ -232,8 +198,9 @@ fn plan(planned: &DayPlanned, output: Output) -> Exit {
         let (what, detail) = (words::printable(&check.what), words::printable(&check.detail));
         paint::say(format!("{}: {what}: {detail}", paint::painted(style, word)));
     }
+    let planned_steps = planned.steps.len();
     for planned in &planned.steps {
-        paint::say(format!("\n{}", paint::painted(paint::BOLD, &title(&planned.step))));
+        paint::say(format!("\n{}", paint::painted(paint::BOLD, &title(&planned.step, planned_steps))));
         if let Some(plan) = &planned.plan {
             paint::say(plan.text().trim_end());
         }
@@ -244,14 +211,15 @@ fn plan(planned: &DayPlanned, output: Output) -> Exit {
     exit
 }
 
-fn title(step: &DayStep) -> String {
+/// `of`: how many there are.
+fn title(step: &DayStep, of: usize) -> String {
     let lane = step.lane.as_ref().map(|lane| format!(" [{lane}]")).unwrap_or_default();
     let kind = match step.kind {
         StepKind::Experiment => "experiment",
         StepKind::Approval => "approval",
         StepKind::Wait => "pause",
     };
-    words::printable(&format!("{}.{lane} {kind}: {}", step.step + 1, step.name))
+    words::printable(&format!("{}/{of}{lane} {kind}: {}", step.step + 1, step.name))
 }
 
 fn list(days: &[DaySummary], output: Output) {
@@ -282,33 +250,6 @@ fn told(status: &DayStatus, word: &str, output: Output) -> Exit {
     Exit::Held
 }
 
-/// From the events, so that an old day is judged by today's rules; beside the last one of the same name.
-async fn scorecard(client: &Client, day: &Day) -> Result<Scorecard, Failure> {
-    let status: DayStatus = client.get(&day.path("")?).await.map_err(lists)?;
-    let days: Vec<DaySummary> = client.get("/v1/game-days").await?;
-    let DaySummary { id, name, .. } = &status.summary;
-    let last = days.iter().find(|other| other.id < *id && other.name == *name && other.verdict.is_some());
-    let last = match last {
-        Some(last) => Some(recorded(client, &last.id).await?),
-        None => None,
-    };
-    let nothing = || Failure::unreachable(format!("of game day {id} nothing is stored"), "");
-    Scorecard::of(&recorded(client, id).await?, last.as_ref()).ok_or_else(nothing)
-}
-
-async fn recorded(client: &Client, id: &str) -> Result<Recorded, Failure> {
-    let day = Day { day: id.to_owned() };
-    let events: Vec<DayEvent> = client.get(&day.path("/events?from=0")?).await?;
-    let mut runs = BTreeMap::new();
-    for event in &events {
-        if let Happened::RunStarted { run, .. } = &event.event {
-            let of_run: Vec<RunEvent> = client.get(&format!("/v1/runs/{}/events?from=0", escaped(run))).await?;
-            runs.insert(run.clone(), of_run);
-        }
-    }
-    Ok(Recorded { id: id.to_owned(), events, runs })
-}
-
 /// Line by line, until it ends; the verdict is the exit code.
 async fn watch(client: &Client, day: &Day, output: Output) -> Result<Exit, Failure> {
     let status: DayStatus = client.get(&day.path("")?).await.map_err(lists)?;
@@ -332,7 +273,7 @@ async fn watch(client: &Client, day: &Day, output: Output) -> Result<Exit, Failu
 }
 
 fn line(event: &DayEvent, steps: &[DayStep]) {
-    let title = |step: &usize| steps.get(*step).map(title).unwrap_or_default();
+    let title = |step: &usize| steps.get(*step).map(|step| title(step, steps.len())).unwrap_or_default();
     let said = match &event.event {
         Happened::Started { by, day } => format!("game day {} began, by {by}: {}", day.metadata.name, day.hypothesis),
         Happened::Checked { what, ok, detail } => format!("{}: {what}: {detail}", if *ok { "ok" } else { "FAILED" }),
