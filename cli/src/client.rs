@@ -67,6 +67,8 @@ impl Client {
         let http = reqwest::Client::builder()
             .unix_socket(path.as_path())
             .no_proxy()
+            // No TLS on this way: else a hundred and more authorities of the system are read and parsed first.
+            .tls_certs_only([])
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Failure::usage(format!("{}: {}", path.display(), cause(&error)), ""))?;

@@ -18,6 +18,7 @@ use squall_experiments::units::Span;
 use tokio::sync::oneshot;
 
 use crate::agent::{self, own_program};
+use crate::coordinator::opening::Opened;
 use crate::coordinator::{self, Running, identity, role::say};
 use crate::process_life::{StopSignals, log_to_stderr, runtime, small_runtime};
 use data_dir::DataDir;
@@ -86,7 +87,7 @@ async fn live(args: DevArgs, data_dir: &Path, known_faults: Vec<String>) -> anyh
         // The slowest thing, found out once for a process: beside the rest of the start instead of after it.
         drop(tokio::task::spawn_blocking(agent::facts::network::abilities));
     }
-    let running = coordinator::start(coordinator::Config {
+    let opened = Opened::by(coordinator::Config {
         lease: args.lease.0,
         probe_commands: args.probe_commands,
         ephemeral: args.ephemeral,
@@ -94,9 +95,9 @@ async fn live(args: DevArgs, data_dir: &Path, known_faults: Vec<String>) -> anyh
     })
     .await?;
     let identity_dir = data_dir.join("node");
-    identity::write_node(&identity_dir, &running.enroll(&node)?)?;
+    identity::write_node(&identity_dir, &opened.enroll(&node)?)?;
     let config = agent::Config {
-        coordinator: running.loopback_url().parse().map_err(anyhow::Error::msg)?,
+        coordinator: opened.loopback_url().parse().map_err(anyhow::Error::msg)?,
         identity: identity_dir,
         enrolment: None,
         state_dir: data_dir.join("agent"),
@@ -107,7 +108,16 @@ async fn live(args: DevArgs, data_dir: &Path, known_faults: Vec<String>) -> anyh
         program: own_program(),
         ephemeral: args.ephemeral,
     };
-    let agent = tokio::task::spawn_blocking(move || agent::start(config)).await??;
+    // Beside each other: the agent's first dial waits until the coordinator serves.
+    let (running, agent) = tokio::join!(opened.serve(), tokio::task::spawn_blocking(move || agent::start(config)));
+    let (running, agent) = match (running, agent?) {
+        (Ok(running), Ok(agent)) => (running, agent),
+        (Err(error), Ok(agent)) => {
+            tokio::task::spawn_blocking(move || agent.stop()).await??;
+            return Err(error);
+        }
+        (_, Err(error)) => return Err(error),
+    };
     let stopped = if args.ephemeral { end_of_input() } else { never() };
     let asked = tokio::select! {
         connected = tokio::time::timeout(CONNECT_TIMEOUT, running.wait_connected(&node)) => {

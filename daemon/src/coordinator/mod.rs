@@ -18,6 +18,7 @@ mod lever;
 mod listener;
 pub mod node_args;
 mod notify;
+pub mod opening;
 pub mod permission;
 mod places;
 mod probes;
@@ -33,21 +34,18 @@ mod web;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use squall_experiments::api::{Access, Ready, SOCKET};
+use squall_experiments::api::{Access, Ready};
 use squall_experiments::audit::What;
 use squall_experiments::run_event::InjectionState;
 use squall_experiments::wire;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use access::TokenHash;
-use brought::Brought;
 use credentials::Credentials;
 use enrolment::Revocations;
 use game_days::GameDays;
@@ -56,10 +54,10 @@ use identity::{Authority, NodeIdentity};
 use lever::SafetyLever;
 pub use listener::Limits;
 use notify::Notifier;
+use opening::Opened;
 use runs::Runs;
 use scheduler::Scheduler;
-use store::{Durability, Store};
-use unix_socket::LocalDoor;
+use store::Store;
 use web::session::Sessions;
 
 use crate::clock::Wall;
@@ -168,82 +166,9 @@ pub struct Running {
 /// Serves once it returns.
 ///
 /// # Errors
-/// The data directory cannot be used (or another coordinator uses it), the address cannot be listened on, a file is wrong.
+/// See [`Opened::by`] and [`Opened::serve`].
 pub async fn start(config: Config) -> anyhow::Result<Running> {
-    if config.lease < Duration::from_millis(500) {
-        bail!("a lease must be at least 500ms: it is renewed every third, over a network");
-    }
-    let commands = probes::read_commands(config.probe_commands.as_ref())?;
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = listener.local_addr()?;
-    let dir = &config.data_dir;
-    identity::private_dir(dir)?;
-    let lock = lock(dir)?;
-    let authority = Authority::open(dir)?;
-    let durability = if config.ephemeral { Durability::Ephemeral } else { Durability::Normal };
-    let store = Store::open(&dir.join(store::FILE), durability)?;
-    let epoch = store.next_epoch().context("the store cannot be written")?;
-    let known = store.meta("token_hash")?.as_deref().and_then(TokenHash::from_text);
-    let by_name = address.ip().is_unspecified() || config.brought.is_some() && !config.names.is_empty();
-    let host = if by_name {
-        config.names.first().cloned().unwrap_or_else(|| "localhost".to_owned())
-    } else {
-        SocketAddr::new(address.ip(), 0).to_string().trim_end_matches(":0").to_owned()
-    };
-    let brought = config.brought.clone().map(|files| Brought::open(files, &host).map(Arc::new)).transpose()?;
-    let url = format!("https://{host}:{}", address.port());
-    let trusted = brought.as_ref().map_or_else(String::new, |brought| brought.current().authorities.clone());
-    let (path, access, token) = access::write(dir, url.clone(), &format!("{trusted}{}", authority.pem()), known)?;
-    store.set_meta("token_hash", &token.text());
-    store.flush().await?;
-    let names = identity::server_names(address.ip(), &config.names);
-    let revocations = Revocations::new(store.revoked()?);
-    let watching = tokio::spawn(enrolment::watch_revocations(store.clone(), revocations.clone()));
-    let tls = Arc::new(authority.server_config_with(&names, revocations.clone(), brought.clone())?);
-    let replacing = brought.map(|brought| tokio::spawn(brought::watch(brought)));
-    let keeping = store.clone();
-    let signer = authority.order_signer();
-    let audit = trail::open(dir, &signer, !config.ephemeral)?;
-    let (mut hub, late) = Hub::new(epoch, config.lease, signer, store.nodes()?, move |node| keeping.keep_node(node));
-    hub.trail = Some(audit);
-    let hub = Arc::new(hub);
-    let tools = Arc::new(probes::Tools::new(hub.clone(), commands));
-    let lever = Arc::new(SafetyLever::open(store.clone())?);
-    let notifier = Notifier::start(store.clone(), config.webhook_pause)?;
-    let runs = Runs::open(hub.clone(), store.clone(), tools, lever.clone(), notifier.clone())?;
-    let listening_late = tokio::spawn(runs.clone().hear_late(late));
-    let coordinator = Arc::new(Coordinator {
-        hub,
-        store,
-        runs,
-        token,
-        credentials: Credentials::of(dir),
-        lever,
-        authority,
-        revocations,
-        certificate_life: config.certificate_life,
-        scheduler: Scheduler::new(config.wall.clone()),
-        game_days: GameDays::default(),
-        notifier,
-        sessions: Sessions::default(),
-        data_dir: dir.clone(),
-        streams: places::Places::new(api::MOST_STREAMS),
-    });
-    let mut watches = vec![listening_late, watching, tokio::spawn(deeds::watch(coordinator.clone()))];
-    watches.extend(replacing);
-    coordinator.game_days.resume(&coordinator)?;
-    coordinator.store.lose_claims(epoch)?;
-    tokio::spawn(scheduler::drive(Arc::downgrade(&coordinator)));
-    let stop = CancellationToken::new();
-    let app = api::router(coordinator.clone());
-    let door = door(&config)?;
-    let local = |door| tokio::spawn(listener::serve_local(door, app.clone(), config.limits, stop.clone()));
-    let serving_local = door.map(local);
-    let serving = tokio::spawn(listener::serve(listener, tls, app, config.limits, stop.clone()));
-    tracing::info!(%address, epoch, "coordinator serves");
-    let ready = Ready { url, access: path };
-    Ok(Running { access, ready, address, coordinator, stop, serving, serving_local, watches, _lock: lock })
+    Opened::by(config).await?.serve().await
 }
 
 impl Running {
@@ -252,17 +177,7 @@ impl Running {
     /// # Errors
     /// See [`Authority::enroll`].
     pub fn enroll(&self, node: &str) -> anyhow::Result<NodeIdentity> {
-        let generation = self.coordinator.store.revoked()?.get(node).copied().unwrap_or(0);
-        self.coordinator.authority.enroll_again(node, generation)
-    }
-
-    /// For an agent on this host: its own loopback also where the port is on every interface.
-    pub fn loopback_url(&self) -> String {
-        if self.address.ip().is_unspecified() {
-            format!("https://127.0.0.1:{}", self.address.port())
-        } else {
-            format!("https://{}", self.address)
-        }
+        enroll(&self.coordinator.authority, &self.coordinator.store, node)
     }
 
     /// Returns once the node's agent is connected.
@@ -327,30 +242,16 @@ fn close_audit(coordinator: &Coordinator) {
     }
 }
 
-fn door(config: &Config) -> anyhow::Result<Option<LocalDoor>> {
-    let group = config.socket_group.as_deref();
-    match &config.socket {
-        Some(path) => LocalDoor::open(path, group).map(Some),
-        None => {
-            let path = config.data_dir.join(SOCKET);
-            // unix(7): 108 bytes with the closing zero, and it is made under a name that is four bytes longer.
-            if path.as_os_str().len() + 4 >= 108 {
-                tracing::warn!("{} is too long for a unix socket: there is none", path.display());
-                return Ok(None);
-            }
-            LocalDoor::open(&path, group).map(Some)
-        }
-    }
+fn enroll(authority: &Authority, store: &Store, node: &str) -> anyhow::Result<NodeIdentity> {
+    let generation = store.revoked()?.get(node).copied().unwrap_or(0);
+    authority.enroll_again(node, generation)
 }
 
-fn lock(dir: &Path) -> anyhow::Result<std::fs::File> {
-    let path = dir.join("lock");
-    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => bail!("another coordinator uses {}", dir.display()),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
+/// Its own loopback also where the port is on every interface.
+fn loopback_url(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("https://127.0.0.1:{}", address.port())
+    } else {
+        format!("https://{address}")
     }
 }

@@ -28,7 +28,9 @@ pub use stream::MOST_STREAMS;
 /// Of a request's body; an experiment has a few kilobytes.
 const MAX_BODY: usize = 1 << 20;
 
-fn routes() -> (Router<Arc<Coordinator>>, utoipa::openapi::OpenApi) {
+pub type Routes = (Router<Arc<Coordinator>>, utoipa::openapi::OpenApi);
+
+pub fn routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(health))
         .routes(routes!(nodes))
@@ -78,8 +80,7 @@ pub fn document() -> serde_json::Value {
     serde_json::to_value(routes().1).unwrap()
 }
 
-pub fn router(coordinator: Arc<Coordinator>) -> Router {
-    let (routes, document) = routes();
+pub fn router(coordinator: Arc<Coordinator>, (routes, document): Routes) -> Router {
     // Set once; a second router (there is none) would describe the same routes.
     let _ = openapi::PATHS.set(document);
     routes
