@@ -19,6 +19,7 @@ pub mod effect_size;
 pub mod experiment;
 pub mod faults;
 pub mod game_day;
+pub mod gate;
 pub mod interrupted;
 pub mod inventory;
 pub mod judge;

@@ -236,4 +236,16 @@ impl Verdict {
             Verdict::Inconclusive => 7,
         }
     }
+
+    /// Of several runs together the verdict is the one with the highest.
+    pub fn gravity(self) -> u8 {
+        match self {
+            Verdict::Held => 0,
+            Verdict::Inconclusive => 1,
+            Verdict::Refused => 2,
+            Verdict::Aborted => 3,
+            Verdict::Refuted => 4,
+            Verdict::Dirty => 5,
+        }
+    }
 }

@@ -18,7 +18,7 @@ const LONG_WITH_REASON: [(&str, &str); 4] = [
 /// What the language may stand on: pure crates, no runtime, no system calls.
 const PURE: [&str; 10] =
     ["cidr", "jiff", "jsonschema", "rand", "rand_chacha", "saphyr", "schemars", "serde", "serde_json", "strsim"];
-const PURE_MORE: [&str; 5] = ["croner", "saphyr-parser", "sha2", "thiserror", "uuid"];
+const PURE_MORE: [&str; 7] = ["croner", "quick-junit", "saphyr-parser", "sha2", "statrs", "thiserror", "uuid"];
 
 /// Where the daemon may use system calls (`nix`, `libc`): effects and kernel, and what only reads the host or holds processes.
 const TOUCHES_THE_KERNEL: [&str; 13] = [

@@ -8,7 +8,7 @@ mod html_sections;
 mod junit;
 mod plot;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod scorecard;
 mod series;
 mod service;

@@ -43,6 +43,20 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
+/// One line, in which nothing of Markdown or HTML works.
+pub fn plain_markdown(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            '|' | '*' | '_' | '`' | '[' | ']' | '<' | '>' | '\\' | '#' => out.extend(['\\', c]),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// A moment of the run: `+12.345s`.
 pub fn moment(us: u64) -> String {
     format!("+{}.{:03}s", us / 1_000_000, us / 1_000 % 1_000)

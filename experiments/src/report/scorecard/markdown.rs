@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Card, Change, Figures, Scorecard};
 use crate::report::words;
+use crate::report::words::plain_markdown as plain;
 use crate::run_event::Verdict;
 
 pub fn page(card: &Scorecard) -> String {
@@ -79,18 +80,4 @@ fn row(
 
 fn verdict(verdict: Option<Verdict>) -> String {
     verdict.map_or("not run", |verdict| words::verdict(verdict).0).to_lowercase()
-}
-
-/// One line, in which nothing of Markdown or HTML works.
-fn plain(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' | '\t' => out.push(' '),
-            '|' | '*' | '_' | '`' | '[' | ']' | '<' | '>' | '\\' | '#' => out.extend(['\\', c]),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -109,7 +109,8 @@ impl Scorecard {
             }
         }
         for suite in &mut suites {
-            suite.verdict = suite.experiments.iter().filter_map(|card| card.verdict).max_by_key(gravity);
+            suite.verdict =
+                suite.experiments.iter().filter_map(|card| card.verdict).max_by_key(|verdict| verdict.gravity());
             suite.figures = Figures::worst(suite.experiments.iter().map(|card| &card.figures));
             let old = before.iter().flat_map(|before| &before.suites).find(|old| old.name == suite.name);
             suite.change = old.map(|old| Change { verdict: old.verdict, figures: old.figures.clone() });
@@ -166,17 +167,5 @@ fn card(step: &StepNow, reports: &BTreeMap<String, Report>, before: Option<&Scor
         why,
         figures: report.map(Figures::of).unwrap_or_default(),
         change: old.map(|old| Change { verdict: old.verdict, figures: old.figures.clone() }),
-    }
-}
-
-/// Which of two verdicts a suite has.
-fn gravity(verdict: &Verdict) -> u8 {
-    match verdict {
-        Verdict::Held => 0,
-        Verdict::Inconclusive => 1,
-        Verdict::Refused => 2,
-        Verdict::Aborted => 3,
-        Verdict::Refuted => 4,
-        Verdict::Dirty => 5,
     }
 }
