@@ -13,7 +13,7 @@ SHOP_PACKAGES := postgresql patroni etcd-server etcd-client redis-server prometh
 SHOP_PROGRAMS := psql patroni etcd etcdctl redis-server prometheus prometheus-alertmanager pgbackrest haproxy curl wrk
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis bench fmt lint check deny setup clean guest
+.PHONY: gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis bench package package-test fmt lint check deny setup clean guest
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,12 @@ fuzz: ## The decoders under cargo-fuzz, a minute each, if it is installed (SECON
 schemathesis: ## The API fuzzed from its own OpenAPI document, in a throw-away venv (EXAMPLES=n, SECONDS_MOST=n)
 	@cargo build --quiet -p squalld
 	@bash tests/schemathesis.bash
+
+package: ## The Debian package, into target/debian
+	@bash tests/package.bash
+
+package-test: ## The package installed, upgraded, removed and purged in a throw-away root, and the Kubernetes manifests against their schemas
+	@bash tests/package.bash test
 
 bench: setup ## The table of docs/benchmarks.md, measured here and now (release build; WRITE=1 writes the page)
 	@cargo build --quiet --release --workspace --bins

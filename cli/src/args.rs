@@ -82,6 +82,8 @@ pub enum Verb {
     Webhook(verbs::webhook::Webhook),
     /// What starts by itself, and when
     Schedule(verbs::schedule::Schedule),
+    /// Do coordinator, agents and this program fit each other, now or after an upgrade? (exit code 2: one does not)
+    UpgradeCheck(verbs::upgrade_check::UpgradeCheck),
     /// Print the JSON Schema of experiment files, or of another kind
     Schema(verbs::schema::Schema),
     /// Say what this host can do and what is missing

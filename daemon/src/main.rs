@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use squalld::agent::role::{self as agent_role, AgentArgs};
 use squalld::coordinator::{node_args, role as coordinator_role, user_args};
 use squalld::dev::{DevArgs, dev};
@@ -47,6 +47,9 @@ enum Role {
     },
     /// Say what this host can and cannot do, and why.
     Doctor(squalld::agent::doctor::DoctorArgs),
+    /// Write man pages into a directory, for packages.
+    #[command(hide = true)]
+    Man { directory: PathBuf },
     /// Hold one effect. Started by the agent, not by people.
     #[command(hide = true)]
     Holder,
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Role::Sweep { state_dir } => agent_role::sweep(&state_dir).unwrap_or_else(|error| done(Err(error))),
         Role::Guard { state_dir } => done(squalld::guard::run(&state_dir)),
         Role::Doctor(args) => done(squalld::agent::doctor::run(&args)),
+        Role::Man { directory } => done(clap_mangen::generate_to(Args::command(), directory).map_err(Into::into)),
         Role::Holder => done(squalld::agent::holder::run()),
     }
 }

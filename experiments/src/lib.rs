@@ -43,4 +43,5 @@ pub mod suggest;
 pub mod target;
 pub mod tolerance;
 pub mod units;
+pub mod version;
 pub mod wire;

@@ -19,6 +19,7 @@ pub mod run;
 pub mod runs;
 pub mod schedule;
 pub mod schema;
+pub mod upgrade_check;
 pub mod validate;
 pub mod watch;
 pub mod webhook;
@@ -52,6 +53,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Gameday(verb) => wait(verb.run(global)),
         Verb::Webhook(verb) => wait(verb.run(global)),
         Verb::Schedule(verb) => wait(verb.run(global)),
+        Verb::UpgradeCheck(verb) => wait(verb.run(global)),
         Verb::Schema(verb) => verb.run(),
         Verb::Doctor(verb) => verb.exec("doctor"),
         Verb::Sweep(verb) => verb.exec("sweep"),

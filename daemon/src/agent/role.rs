@@ -1,8 +1,10 @@
 //! `squalld agent` and `squalld sweep`: from arguments to an exit.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::enrolment::{Enrolment, Fingerprint};
@@ -28,8 +30,11 @@ pub struct AgentArgs {
     /// Single-use token of `squalld token`, for a node without a certificate.
     #[arg(long, value_name = "TOKEN", env = "SQUALL_ENROL", hide_env_values = true, requires = "ca_fingerprint")]
     enrol: Option<String>,
+    /// The same, from a file (one that is missing is no token: the node may be enrolled already).
+    #[arg(long, value_name = "FILE", requires = "ca_fingerprint", conflicts_with = "enrol")]
+    enrol_file: Option<PathBuf>,
     /// SHA-256 of the coordinator's authority, as `squalld token` prints it.
-    #[arg(long, value_name = "SHA256", requires = "enrol")]
+    #[arg(long, value_name = "SHA256", env = "SQUALL_CA_FINGERPRINT")]
     ca_fingerprint: Option<Fingerprint>,
     /// Journal and lock; one agent each.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
@@ -63,10 +68,14 @@ pub fn label(text: &str) -> Result<(String, String), String> {
 /// It cannot start: see [`run`].
 pub fn agent(args: AgentArgs, known_faults: Vec<String>) -> anyhow::Result<()> {
     log_to_stderr("info");
+    let token = match &args.enrol_file {
+        Some(file) => token_in(file)?,
+        None => args.enrol,
+    };
     let config = Config {
         coordinator: args.coordinator,
         identity: args.identity.unwrap_or_else(|| args.state_dir.join("identity")),
-        enrolment: args.enrol.zip(args.ca_fingerprint).map(|(token, ca)| Enrolment { token, ca }),
+        enrolment: token.zip(args.ca_fingerprint).map(|(token, ca)| Enrolment { token, ca }),
         state_dir: args.state_dir,
         policy: args.policy,
         labels: Labels { fixed: args.labels.into_iter().collect(), file: args.labels_from },
@@ -76,6 +85,14 @@ pub fn agent(args: AgentArgs, known_faults: Vec<String>) -> anyhow::Result<()> {
         ephemeral: false,
     };
     run(config, || tracing::info!("recovered; dialling"), asked_to_stop())
+}
+
+fn token_in(file: &Path) -> anyhow::Result<Option<String>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
 }
 
 async fn asked_to_stop() {
