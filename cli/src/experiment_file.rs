@@ -39,6 +39,15 @@ pub fn text(path: &Path) -> Result<String, Failure> {
 
 pub fn parsed(path: &Path) -> Result<Experiment, Failure> {
     let text = text(path)?;
+    if parse::is_chaos_toolkit(&text) {
+        return Err(Failure::usage(
+            format!(
+                "{} is an experiment in Chaos Toolkit's format, which Squall validates and does not run",
+                name(path)
+            ),
+            "run it with `chaos run`; `squall validate` says what is wrong with it",
+        ));
+    }
     parse::parse(&name(path), &text).map_err(|mistakes: Mistakes| Failure::usage(mistakes.to_string(), ""))
 }
 

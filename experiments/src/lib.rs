@@ -13,6 +13,7 @@ pub mod arrivals;
 pub mod audit;
 pub mod blast_radius;
 pub mod catalogue;
+pub mod chaos_toolkit;
 pub mod check;
 pub mod effect;
 pub mod effect_size;

@@ -18,7 +18,8 @@ const LONG_WITH_REASON: [(&str, &str); 4] = [
 /// What the language may stand on: pure crates, no runtime, no system calls.
 const PURE: [&str; 10] =
     ["cidr", "jiff", "jsonschema", "rand", "rand_chacha", "saphyr", "schemars", "serde", "serde_json", "strsim"];
-const PURE_MORE: [&str; 7] = ["croner", "quick-junit", "saphyr-parser", "sha2", "statrs", "thiserror", "uuid"];
+const PURE_MORE: [&str; 9] =
+    ["croner", "fancy-regex", "quick-junit", "saphyr-parser", "serde_json_path", "sha2", "statrs", "thiserror", "uuid"];
 
 /// Where the daemon may use system calls (`nix`, `libc`): effects and kernel, and what only reads the host or holds processes.
 const TOUCHES_THE_KERNEL: [&str; 13] = [

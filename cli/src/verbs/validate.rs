@@ -78,6 +78,12 @@ fn read(file: &str, text: &str) -> Result<(String, String), Mistakes> {
             let steps = day.steps().len();
             (day.metadata.name, count(steps, "step"))
         }
+        _ if parse::is_chaos_toolkit(text) => {
+            let experiment = parse::chaos_toolkit(file, text)?;
+            let (probes, steps) = (experiment.hypothesis.map_or(0, |h| h.probes.len()), experiment.method.len());
+            let what = format!("Chaos Toolkit format, {}, {}", count(probes, "probe"), count(steps, "step"));
+            (experiment.title, what)
+        }
         _ => {
             let experiment = parse::parse(file, text)?;
             let (probes, steps) = (experiment.steady_state.len(), experiment.method.len());

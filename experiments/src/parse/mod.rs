@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::chaos_toolkit;
 use crate::check::{self, Problem};
 use crate::experiment::{Experiment, Metadata, Step};
 use crate::game_day::GameDay;
@@ -46,6 +47,27 @@ pub fn kind(text: &str) -> String {
     match document::read(text).0.as_ref().and_then(|document| document.get("kind")).map(|kind| &kind.kind) {
         Some(Kind::Text(kind)) => kind.clone(),
         _ => String::new(),
+    }
+}
+
+/// An experiment in Chaos Toolkit's format has a `title` and a `method`, and no `apiVersion`.
+pub fn is_chaos_toolkit(text: &str) -> bool {
+    document::read(text).0.is_some_and(|document| {
+        document.get("apiVersion").is_none() && document.get("title").is_some() && document.get("method").is_some()
+    })
+}
+
+/// An experiment in Chaos Toolkit's format, as [`parse`] does it.
+pub fn chaos_toolkit(file: &str, text: &str) -> Result<chaos_toolkit::Experiment, Mistakes> {
+    let (document, mut flaws) = document::read(text);
+    let Some(document) = document else { return Err(mistakes(file, flaws)) };
+    match chaos_toolkit::check(&document.to_json()) {
+        Ok(experiment) if flaws.is_empty() => Ok(experiment),
+        Ok(_) => Err(mistakes(file, flaws)),
+        Err(problems) => {
+            flaws.extend(problems.into_iter().map(|problem| placed(&document, problem)));
+            Err(mistakes(file, flaws))
+        }
     }
 }
 

@@ -1,0 +1,245 @@
+//! One activity: a probe or an action, and the provider that does it.
+
+use serde_json::Value;
+
+use super::tolerance;
+use crate::check::{Problem, shown};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Probe,
+    Action,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Provider {
+    Http { url: String, method: String },
+    Process { path: String },
+    Python { module: String, function: String },
+}
+
+/// `ref` is resolved: `raw` is what the name stands for, `background` and `tolerance` are those of the place that uses it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Activity {
+    pub name: String,
+    pub kind: Kind,
+    pub provider: Provider,
+    pub background: bool,
+    /// Only in a hypothesis.
+    pub tolerance: Option<Value>,
+    pub raw: Value,
+}
+
+/// Collects what is wrong, each with its JSON pointer.
+pub(super) struct Checker<'a> {
+    pub problems: Vec<Problem>,
+    /// Every activity that `ref` can name.
+    pub named: Vec<(&'a str, &'a Value)>,
+}
+
+impl<'a> Checker<'a> {
+    pub fn wrong(&mut self, pointer: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem { pointer: pointer.into(), message: message.into(), hint: hint.into() });
+    }
+
+    /// A text that must be there and not be empty.
+    pub fn text(&mut self, of: &'a Value, at: &str, key: &str) -> Option<&'a str> {
+        match of.get(key) {
+            Some(Value::String(text)) if !text.is_empty() => Some(text),
+            Some(_) => {
+                self.wrong(format!("{at}/{key}"), format!("`{key}` must be a text that is not empty"), "");
+                None
+            }
+            None => {
+                self.wrong(at, format!("`{key}` is missing"), "Chaos Toolkit's format requires it");
+                None
+            }
+        }
+    }
+
+    /// Controls are Python modules around the run; a gate that they keep would be gone without them.
+    pub fn no_controls(&mut self, of: &Value, at: &str) {
+        let Some(controls) = of.get("controls") else { return };
+        let listed = controls.as_array().map(Vec::as_slice).unwrap_or_default();
+        for (index, control) in listed.iter().enumerate() {
+            let name = control.get("name").and_then(Value::as_str).unwrap_or("without a name");
+            let message = format!("the control `{}` is not run by Squall", shown(name));
+            self.wrong(
+                format!("{at}/controls/{index}"),
+                message,
+                "remove it, or run this experiment with Chaos Toolkit",
+            );
+        }
+        if !controls.is_array() {
+            self.wrong(format!("{at}/controls"), "`controls` must be a list", "");
+        }
+    }
+
+    pub fn activity(&mut self, value: &'a Value, at: &str, tolerance: bool) -> Option<Activity> {
+        if !value.is_object() {
+            self.wrong(at, "an activity must be a mapping", "");
+            return None;
+        }
+        self.no_controls(value, at);
+        let own = value.get("tolerance");
+        if tolerance {
+            match own {
+                Some(own) => self.tolerance(own, &format!("{at}/tolerance")),
+                None => {
+                    self.wrong(at, "`tolerance` is missing", "a probe of a hypothesis says what it takes as normal")
+                }
+            }
+        }
+        let background = self.flag(value, at, "background");
+        let raw = match value.get("ref") {
+            None => value,
+            Some(Value::String(name)) => match self.named.iter().rev().find(|(named, _)| named == name) {
+                Some((_, raw)) => raw,
+                None => {
+                    let message = format!("no activity is named `{}`", shown(name));
+                    self.wrong(format!("{at}/ref"), message, "`ref` names an activity of the method or the hypothesis");
+                    return None;
+                }
+            },
+            Some(_) => {
+                self.wrong(format!("{at}/ref"), "`ref` must be a text", "");
+                return None;
+            }
+        };
+        // What a name stands for is checked where it is written.
+        let found = self.problems.len();
+        let activity = self.written(raw, at);
+        if value.get("ref").is_some() {
+            self.problems.truncate(found);
+        }
+        activity.map(|activity| Activity { background, tolerance: own.cloned(), ..activity })
+    }
+
+    fn written(&mut self, raw: &'a Value, at: &str) -> Option<Activity> {
+        let name = self.text(raw, at, "name");
+        let kind = match self.text(raw, at, "type") {
+            Some("probe") => Some(Kind::Probe),
+            Some("action") => Some(Kind::Action),
+            Some(other) => {
+                let message = format!("`{}` is no type of an activity", shown(other));
+                self.wrong(format!("{at}/type"), message, "expected: probe or action");
+                None
+            }
+            None => None,
+        };
+        self.pauses(raw, at);
+        if let Some(dry) = raw.get("dry") {
+            let known = dry.as_str().is_some_and(|dry| super::strategy::Dry::named(dry).is_some());
+            if !known {
+                self.wrong(
+                    format!("{at}/dry"),
+                    "this `dry` is unknown",
+                    "expected: probes, actions, activities or pause",
+                );
+            }
+        }
+        let provider = match raw.get("provider") {
+            Some(provider @ Value::Object(_)) => self.provider(provider, &format!("{at}/provider")),
+            Some(_) => {
+                self.wrong(format!("{at}/provider"), "`provider` must be a mapping", "");
+                None
+            }
+            None => {
+                self.wrong(at, "`provider` is missing", "Chaos Toolkit's format requires it");
+                None
+            }
+        };
+        let (name, kind, provider) = (name?.to_owned(), kind?, provider?);
+        Some(Activity { name, kind, provider, background: false, tolerance: None, raw: raw.clone() })
+    }
+
+    fn provider(&mut self, provider: &'a Value, at: &str) -> Option<Provider> {
+        match self.text(provider, at, "type")? {
+            "http" => {
+                let url = self.text(provider, at, "url")?.to_owned();
+                if provider.get("headers").is_some_and(|headers| !headers.is_object() && !headers.is_null()) {
+                    self.wrong(format!("{at}/headers"), "`headers` must be a mapping", "");
+                }
+                let method = provider.get("method").and_then(Value::as_str).unwrap_or("GET").to_uppercase();
+                Some(Provider::Http { url, method })
+            }
+            "process" => {
+                let path = self.text(provider, at, "path")?.to_owned();
+                if let Some(Value::String(arguments)) = provider.get("arguments")
+                    && let Some(word) = shell_operator(arguments)
+                {
+                    let message =
+                        format!("`{word}` in `arguments` needs a shell, and Squall starts programs without one");
+                    self.wrong(format!("{at}/arguments"), message, "give the arguments as a list");
+                }
+                Some(Provider::Process { path })
+            }
+            "python" => {
+                let module = self.text(provider, at, "module");
+                let function = self.text(provider, at, "func");
+                Some(Provider::Python { module: module?.to_owned(), function: function?.to_owned() })
+            }
+            other => {
+                let message = format!("the provider `{}` is unknown", shown(other));
+                self.wrong(format!("{at}/type"), message, "expected: http, process or python");
+                None
+            }
+        }
+    }
+
+    fn tolerance(&mut self, value: &'a Value, at: &str) {
+        if value.get("type").and_then(Value::as_str) == Some("probe") {
+            self.activity(value, at, false);
+            if value.pointer("/provider/arguments").is_some_and(|arguments| !arguments.is_object()) {
+                let message = "the arguments of a tolerance's probe must be a mapping";
+                self.wrong(format!("{at}/provider/arguments"), message, "`value` is put into it");
+            }
+        } else if let Err(message) = tolerance::check(value) {
+            self.wrong(at, message, "");
+        }
+    }
+
+    fn flag(&mut self, of: &Value, at: &str, key: &str) -> bool {
+        match of.get(key) {
+            None => false,
+            Some(Value::Bool(flag)) => *flag,
+            Some(_) => {
+                self.wrong(format!("{at}/{key}"), format!("`{key}` must be true or false"), "");
+                false
+            }
+        }
+    }
+
+    fn pauses(&mut self, raw: &Value, at: &str) {
+        for key in ["before", "after"] {
+            let Some(pause) = raw.get("pauses").and_then(|pauses| pauses.get(key)) else { continue };
+            let seconds = pause.as_f64().is_some_and(|seconds| seconds >= 0.0);
+            let variable = pause.as_str().is_some_and(|text| text.starts_with("${") && text.ends_with('}'));
+            if !(seconds || variable || pause.is_null()) {
+                let at = format!("{at}/pauses/{key}");
+                self.wrong(at, format!("the pause `{key}` must be a number of seconds, 0 or more, or `${{name}}`"), "");
+            }
+        }
+    }
+}
+
+/// What a shell would act on in these words, outside single quotes; `${name}` is the format's own.
+fn shell_operator(text: &str) -> Option<char> {
+    let (mut single, mut double) = (false, false);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' if !double => single = !single,
+            _ if single => {}
+            '\\' => {
+                chars.next();
+            }
+            '"' => double = !double,
+            '$' if chars.peek() == Some(&'{') => {}
+            '$' | '`' => return Some(c),
+            '|' | '&' | ';' | '<' | '>' | '(' | ')' | '*' | '?' | '[' | '~' | '\n' if !double => return Some(c),
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,114 @@
+//! The whole document.
+
+use serde_json::Value;
+
+use super::activity::{Activity, Checker};
+use crate::check::{Problem, shown};
+
+/// The steady state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hypothesis {
+    pub title: String,
+    pub probes: Vec<Activity>,
+}
+
+/// A checked experiment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiment {
+    pub title: String,
+    pub hypothesis: Option<Hypothesis>,
+    pub method: Vec<Activity>,
+    pub rollbacks: Vec<Activity>,
+    /// As written.
+    pub raw: Value,
+}
+
+/// The experiment, or everything that is wrong with it.
+pub fn check(raw: &Value) -> Result<Experiment, Vec<Problem>> {
+    let named = ["/method", "/steady-state-hypothesis/probes"]
+        .iter()
+        .filter_map(|at| raw.pointer(at)?.as_array())
+        .flatten()
+        .filter_map(|activity| Some((activity.get("name")?.as_str()?, activity)))
+        .collect();
+    let mut checker = Checker { problems: Vec::new(), named };
+    let title = checker.text(raw, "", "title");
+    checker.text(raw, "", "description");
+    checker.no_controls(raw, "");
+    sources(&mut checker, raw);
+    let hypothesis = raw.get("steady-state-hypothesis").filter(|hypothesis| !hypothesis.is_null()).and_then(|value| {
+        let at = "/steady-state-hypothesis";
+        checker.no_controls(value, at);
+        let title = checker.text(value, at, "title");
+        let probes = list(&mut checker, value.get("probes"), &format!("{at}/probes"), true);
+        Some(Hypothesis { title: title?.to_owned(), probes })
+    });
+    let method = list(&mut checker, raw.get("method"), "/method", false);
+    let rollbacks = list(&mut checker, raw.get("rollbacks"), "/rollbacks", false);
+    match title {
+        Some(title) if checker.problems.is_empty() => {
+            Ok(Experiment { title: title.to_owned(), hypothesis, method, rollbacks, raw: raw.clone() })
+        }
+        _ => Err(checker.problems),
+    }
+}
+
+fn list<'a>(checker: &mut Checker<'a>, value: Option<&'a Value>, at: &str, tolerance: bool) -> Vec<Activity> {
+    match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(items)) => items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| checker.activity(item, &format!("{at}/{index}"), tolerance))
+            .collect(),
+        Some(_) => {
+            checker.wrong(at, "this must be a list of activities", "");
+            Vec::new()
+        }
+    }
+}
+
+/// `configuration` and `secrets`: where their values come from.
+fn sources<'a>(checker: &mut Checker<'a>, raw: &'a Value) {
+    for section in ["configuration", "secrets"] {
+        match raw.get(section) {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(entries)) => {
+                for (key, value) in entries {
+                    let at = format!("/{section}/{}", key.replace('~', "~0").replace('/', "~1"));
+                    source(checker, section, value, &at);
+                }
+            }
+            Some(_) => checker.wrong(format!("/{section}"), format!("`{section}` must be a mapping"), ""),
+        }
+    }
+}
+
+fn source<'a>(checker: &mut Checker<'a>, section: &str, value: &'a Value, at: &str) {
+    let Some(entries) = value.as_object() else { return };
+    match value.get("type").and_then(Value::as_str) {
+        Some("env") => {
+            checker.text(value, at, "key");
+            let types = ["str", "string", "int", "integer", "float", "number", "bytes", "bool", "json"];
+            let known = |kind: &Value| kind.as_str().is_some_and(|kind| types.contains(&kind));
+            if value.get("env_var_type").is_some_and(|kind| !known(kind)) {
+                let hint = "expected: str, int, float, bytes, bool or json";
+                checker.wrong(format!("{at}/env_var_type"), "this `env_var_type` is unknown", hint);
+            }
+        }
+        Some("probe") if section == "configuration" => {
+            checker.activity(value, at, false);
+        }
+        Some(other) if section == "secrets" => {
+            let message = format!("secrets from `{}` are not read by Squall", shown(other));
+            checker.wrong(format!("{at}/type"), message, "put the secret into the environment, with `type: env`");
+        }
+        // As Chaos Toolkit does: a mapping of any other type is the value itself.
+        _ if section == "secrets" => {
+            for (key, inner) in entries {
+                source(checker, section, inner, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")));
+            }
+        }
+        _ => {}
+    }
+}

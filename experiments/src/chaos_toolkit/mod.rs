@@ -1,0 +1,13 @@
+//! Experiments in the open format of Chaos Toolkit: read and checked, without running anything.
+//!
+//! What the format allows and Squall does not honour is a mistake with its place: nothing is skipped.
+
+mod activity;
+mod experiment;
+pub mod strategy;
+pub mod substitution;
+mod tests;
+pub mod tolerance;
+
+pub use activity::{Activity, Kind, Provider};
+pub use experiment::{Experiment, Hypothesis, check};
