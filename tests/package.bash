@@ -50,7 +50,7 @@ inside() { # in a mount namespace of our own: OLD NEW
     mount -t overlay overlay -o "lowerdir=$lower,upperdir=$upper/changes,workdir=$upper/work" "$merged"
     mount -t proc proc "$merged/proc"
     mount -t tmpfs tmpfs "$merged/run"
-    mount -t tmpfs tmpfs "$merged/dev/shm" 2>/dev/null || true
+    mount --bind /dev "$merged/dev"
     mkdir "$merged/run/packages" && cp "$1" "$merged/run/packages/old.deb" && cp "$2" "$merged/run/packages/new.deb"
     export DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     in_root() { chroot "$merged" "$@"; }
@@ -82,7 +82,7 @@ inside() { # in a mount namespace of our own: OLD NEW
     in_root dpkg --purge squall >/dev/null
     local left
     # What dpkg and adduser themselves write down is theirs.
-    left=$(cd "$upper/changes" && find . -type f | grep -vE '^\./(var/(lib/dpkg|log|cache)|etc/(passwd|group|shadow|gshadow|subuid|subgid)|run)' || true)
+    left=$(cd "$upper/changes" && find . -type f | grep -vE '^\./(var/(lib/dpkg|log|cache)|etc/(passwd|group|shadow|gshadow|subuid|subgid|\.pwd\.lock)|run)' || true)
     [ -z "$left" ] || fail "a purge left: $left"
     [ ! -e "$merged/etc/squall" ] && [ ! -e "$merged/var/lib/squall" ] || fail "a purge left a directory"
     in_root getent passwd squall >/dev/null && fail "a purge left the user"
