@@ -38,17 +38,21 @@ pub fn text(path: &Path) -> Result<String, Failure> {
 }
 
 pub fn parsed(path: &Path) -> Result<Experiment, Failure> {
-    let text = text(path)?;
-    if parse::is_chaos_toolkit(&text) {
+    parsed_text(path, &text(path)?)
+}
+
+/// What was read from `path` already.
+pub fn parsed_text(path: &Path, text: &str) -> Result<Experiment, Failure> {
+    if parse::is_chaos_toolkit(text) {
         return Err(Failure::usage(
             format!(
-                "{} is an experiment in Chaos Toolkit's format, which Squall validates and does not run",
+                "{} is an experiment in Chaos Toolkit's format, which Squall validates and plans, and does not run",
                 name(path)
             ),
             "run it with `chaos run`; `squall validate` says what is wrong with it",
         ));
     }
-    parse::parse(&name(path), &text).map_err(|mistakes: Mistakes| Failure::usage(mistakes.to_string(), ""))
+    parse::parse(&name(path), text).map_err(|mistakes: Mistakes| Failure::usage(mistakes.to_string(), ""))
 }
 
 /// For messages.

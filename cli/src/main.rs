@@ -2,6 +2,7 @@
 
 mod access;
 mod args;
+mod chaos_toolkit;
 mod client;
 mod exit;
 mod experiment_file;

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use squall_experiments::api::{Planned, Submit};
+use squall_experiments::chaos_toolkit::strategy::Strategy;
+use squall_experiments::experiment::Experiment;
+use squall_experiments::parse;
 
 use crate::args::{Global, Output};
 use crate::exit::{Exit, Failure};
 use crate::local::{Coordinator, LocalArgs};
-use crate::{experiment_file, paint};
+use crate::{chaos_toolkit, experiment_file, paint};
 
 #[derive(clap::Args)]
 pub struct Plan {
@@ -19,11 +22,30 @@ pub struct Plan {
     /// Of everything random [default: the experiment's own, or a new one]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// For a file in Chaos Toolkit's format: when its hypothesis would be looked at [default: default]
+    #[arg(long, value_name = "STRATEGY", value_parser = chaos_toolkit::strategy)]
+    hypothesis_strategy: Option<Strategy>,
 }
 
 impl Plan {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let submit = submit(&self.file, self.seed)?;
+        let text = experiment_file::text(&self.file)?;
+        if parse::is_chaos_toolkit(&text) {
+            if self.seed.is_some() || self.local.local {
+                let hint = "they are for Squall's own experiments";
+                return Err(Failure::usage(
+                    "--seed and --local mean nothing for a file in Chaos Toolkit's format",
+                    hint,
+                ));
+            }
+            let strategy = self.hypothesis_strategy.unwrap_or_default();
+            return chaos_toolkit::show_plan(&experiment_file::name(&self.file), &text, strategy, global.output);
+        }
+        if self.hypothesis_strategy.is_some() {
+            let hint = "Squall's own experiments watch their steady state all the time";
+            return Err(Failure::usage("--hypothesis-strategy is for files in Chaos Toolkit's format", hint));
+        }
+        let submit = submit_of(&self.file, experiment_file::parsed_text(&self.file, &text)?, self.seed)?;
         let coordinator = Coordinator::get(&self.local, global).await?;
         let planned: Result<Planned, Failure> = coordinator.client().post("/v1/plans", &submit).await;
         let stopped = coordinator.stop().await;
@@ -37,7 +59,10 @@ impl Plan {
 
 /// The file's experiment, ready to be sent; its mistakes are a failure here and now.
 pub fn submit(file: &std::path::Path, seed: Option<u64>) -> Result<Submit, Failure> {
-    let experiment = experiment_file::parsed(file)?;
+    submit_of(file, experiment_file::parsed(file)?, seed)
+}
+
+fn submit_of(file: &std::path::Path, experiment: Experiment, seed: Option<u64>) -> Result<Submit, Failure> {
     let experiment = serde_json::to_value(&experiment)
         .map_err(|error| Failure::usage(format!("{} cannot be sent: {error}", file.display()), ""))?;
     Ok(Submit { experiment, seed })

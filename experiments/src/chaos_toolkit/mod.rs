@@ -4,6 +4,7 @@
 
 mod activity;
 mod experiment;
+pub mod plan;
 pub mod strategy;
 pub mod substitution;
 mod tests;

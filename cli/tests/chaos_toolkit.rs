@@ -1,0 +1,99 @@
+//! Experiments in Chaos Toolkit's format: validated and planned, not run.
+
+mod fake;
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use fake::{squall, stderr, stdout};
+use serde_json::{Value, json};
+
+/// Its rollback would leave a file.
+fn experiment(directory: &tempfile::TempDir, change: impl FnOnce(&mut Value)) -> PathBuf {
+    let touched = directory.path().join("touched");
+    let mut value = json!({
+        "title": "The shop stays up", "description": "d",
+        "steady-state-hypothesis": {"title": "up", "probes": [
+            {"type": "probe", "name": "home", "tolerance": 200, "provider": {"type": "http", "url": "http://${host}/"}}]},
+        "method": [{"type": "action", "name": "stop", "background": true, "pauses": {"after": 2},
+            "provider": {"type": "process", "path": "touch", "arguments": [touched]}}],
+        "rollbacks": [{"type": "action", "name": "start", "provider": {"type": "python", "module": "m", "func": "f"}}],
+    });
+    change(&mut value);
+    let file = directory.path().join("experiment.json");
+    std::fs::write(&file, serde_json::to_string_pretty(&value).unwrap()).unwrap();
+    file
+}
+
+fn said(verb: &str, file: &std::path::Path, more: &[&str]) -> Output {
+    let mut arguments = vec![verb, file.to_str().unwrap()];
+    arguments.extend(more);
+    squall(&arguments).output().unwrap()
+}
+
+#[test]
+fn a_plan_lists_what_a_run_would_do_and_does_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = experiment(&directory, |_| {});
+    let output = said("plan", &file, &[]);
+    let shown = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let mut from = 0;
+    for line in [
+        "The shop stays up\n",
+        "Hypothesis, before the method\n  probe home: GET http://${host}/\n    tolerance: 200\n",
+        "Method\n  action stop, in the background: touch ",
+        "    pause after: 2 s\n",
+        "Hypothesis, after the method\n",
+        "Rollbacks\n  action start: m.f\n",
+    ] {
+        let at = shown[from..].find(line).unwrap_or_else(|| panic!("{line:?} is not in the rest of\n{shown}"));
+        from += at + line.len();
+    }
+    assert!(!directory.path().join("touched").exists(), "a plan does nothing");
+}
+
+#[test]
+fn the_strategy_says_when_the_hypothesis_is_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = experiment(&directory, |_| {});
+    for (strategy, phases) in [
+        ("before-method-only", json!(["hypothesis-before", "method", "rollbacks"])),
+        ("after-method-only", json!(["method", "hypothesis-after", "rollbacks"])),
+        ("during-method-only", json!(["hypothesis-during", "method", "rollbacks"])),
+        ("continuously", json!(["hypothesis-before", "hypothesis-during", "method", "hypothesis-after", "rollbacks"])),
+        ("skip", json!(["method", "rollbacks"])),
+    ] {
+        let output = said("plan", &file, &["--hypothesis-strategy", strategy, "--output", "json"]);
+        let plan: Value = serde_json::from_str(&stdout(&output)).expect(strategy);
+        let listed: Vec<&Value> = plan["phases"].as_array().unwrap().iter().map(|phase| &phase["phase"]).collect();
+        assert_eq!(json!(listed), phases, "{strategy}");
+    }
+    assert_eq!(said("plan", &file, &["--hypothesis-strategy", "never"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_control_is_refused_by_name_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = experiment(&directory, |value| value["controls"] = json!([{"name": "gate"}]));
+    for verb in ["validate", "plan"] {
+        let output = said(verb, &file, &[]);
+        assert_eq!(output.status.code(), Some(2), "{verb}");
+        let blamed = stderr(&output);
+        assert!(
+            blamed.contains("experiment.json:") && blamed.contains("the control `gate` is not run by Squall"),
+            "{blamed}"
+        );
+    }
+}
+
+#[test]
+fn a_valid_experiment_is_not_run_and_squall_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = experiment(&directory, |_| {});
+    assert_eq!(said("validate", &file, &[]).status.code(), Some(0));
+    let output = said("run", &file, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("does not run"), "{}", stderr(&output));
+    assert!(!directory.path().join("touched").exists());
+}
