@@ -39,10 +39,10 @@ pub async fn upgrade(
         Ok(socket) => socket,
         Err(error) => return ApiError::invalid(vec![error.to_string()]).into_response(),
     };
-    socket
-        .max_frame_size(wire::MAX_FRAME)
-        .max_message_size(wire::MAX_FRAME)
-        .on_upgrade(move |socket| async move { talk(socket, &node, &coordinator).await })
+    socket.max_frame_size(wire::MAX_FRAME).max_message_size(wire::MAX_FRAME).on_upgrade(move |socket| async move {
+        talk(socket, &node, &coordinator).await;
+        drop(peer.seat);
+    })
 }
 
 async fn talk(mut socket: WebSocket, certified: &Node, coordinator: &Coordinator) {

@@ -12,13 +12,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::enrolment::Node;
 use super::places::{Place, Places};
+use super::timed_body::TimedBody;
 use super::unix_socket::LocalDoor;
 
 /// What strangers can make this process spend.
@@ -36,6 +37,8 @@ pub struct Limits {
     pub local: usize,
     /// From the first byte of a request to the end of its headers.
     pub headers: Duration,
+    /// From the end of its headers to the end of its body.
+    pub body: Duration,
     pub header_bytes: usize,
 }
 
@@ -48,6 +51,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             local: 256,
             headers: Duration::from_secs(30),
+            body: Duration::from_secs(30),
             header_bytes: 16 * 1024,
         }
     }
@@ -59,6 +63,8 @@ pub struct Peer {
     pub origin: Origin,
     /// From a certificate that our authority signed.
     pub node: Option<Node>,
+    /// Of all connections: given back when nobody has it any more. An agent's WebSocket is one after its HTTP is over.
+    pub seat: Arc<OwnedSemaphorePermit>,
 }
 
 /// Where people come from who use the unix socket.
@@ -93,12 +99,8 @@ pub async fn serve_local(door: LocalDoor, app: Router, limits: Limits, stop: Can
         };
         match accepted {
             Ok((stream, Some(user))) => {
-                let peer = Peer { origin: Origin::ThisHost(user), node: None };
-                let (app, stop) = (app.clone(), stop.clone());
-                connections.spawn(async move {
-                    converse(stream, peer, app, limits, stop).await;
-                    drop(place);
-                });
+                let peer = Peer { origin: Origin::ThisHost(user), node: None, seat: Arc::new(place) };
+                connections.spawn(converse(stream, peer, app.clone(), limits, stop.clone()));
             }
             Ok((_, None)) => tracing::warn!("a user who may not was kept out of the unix socket"),
             Err(error) => {
@@ -141,10 +143,7 @@ pub async fn serve(
                     continue;
                 };
                 let (acceptor, app, stop) = (acceptor.clone(), app.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection(stream, address, stranger, acceptor, app, limits, stop).await;
-                    drop(place);
-                });
+                connections.spawn(connection((stream, address), (place, stranger), acceptor, app, limits, stop));
             }
             Err(error) => {
                 // Out of descriptors: waiting is all that helps, and a busy loop would not.
@@ -158,9 +157,8 @@ pub async fn serve(
 }
 
 async fn connection(
-    stream: TcpStream,
-    address: SocketAddr,
-    stranger: Place<IpAddr>,
+    (stream, address): (TcpStream, SocketAddr),
+    (place, stranger): (OwnedSemaphorePermit, Place<IpAddr>),
     acceptor: TlsAcceptor,
     app: Router,
     limits: Limits,
@@ -174,7 +172,8 @@ async fn connection(
     };
     let node = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(Node::of);
     let _stranger = node.is_none().then_some(stranger);
-    converse(stream, Peer { origin: Origin::Network(address), node }, app, limits, stop).await;
+    let peer = Peer { origin: Origin::Network(address), node, seat: Arc::new(place) };
+    converse(stream, peer, app, limits, stop).await;
 }
 
 /// Requests of one connection.
@@ -187,7 +186,7 @@ async fn converse(
 ) {
     let place = peer.origin.place();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(TimedBody::new(body, limits.body)));
         request.extensions_mut().insert(peer.clone());
         TowerToHyperService::new(app.clone()).call(request)
     });

@@ -27,6 +27,7 @@ mod runs;
 mod scheduler;
 pub mod signer;
 mod store;
+mod timed_body;
 mod trail;
 mod unix_socket;
 pub mod user_args;

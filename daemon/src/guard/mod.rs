@@ -23,7 +23,7 @@ use crate::agent::undo::{self, Ended};
 use squall_experiments::run_event::{InjectionState, RevertCause};
 
 /// After a deadline the holder and the agent have this long to do it themselves.
-const GRACE_US: u64 = 600_000;
+pub const GRACE_US: u64 = 600_000;
 /// Said on standard output once it watches.
 pub const READY: u8 = b'r';
 /// What the agent sends: the earliest deadline, microseconds, little endian. `u64::MAX`: nothing is open.

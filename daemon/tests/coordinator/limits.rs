@@ -157,3 +157,62 @@ async fn whoever_does_not_shake_hands_or_sends_headers_drop_by_drop_or_without_e
     let well = world.request(Method::GET, "/v1/health").send().await.unwrap();
     assert_eq!(well.status(), 200);
 }
+
+/// A body of which a byte comes each 10 ms, for ever.
+fn dripping() -> reqwest::Body {
+    reqwest::Body::wrap_stream(futures_util::stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Some((Ok::<_, std::io::Error>(" "), ()))
+    }))
+}
+
+#[tokio::test]
+async fn a_body_that_comes_drop_by_drop_is_told_408_also_of_those_who_may_call_and_the_connection_ends() {
+    let short = Duration::from_millis(300);
+    let world = World::with(|config| config.limits = Limits { body: short, ..Limits::default() }).await;
+    for path in DOCUMENTS {
+        let request = world.request(Method::POST, path).header("content-type", "application/json");
+        let answer = within(request.body(dripping()).send()).await.unwrap();
+        assert_eq!(answer.status(), 408, "{path}");
+        let answer: Value = answer.json().await.unwrap();
+        assert!(answer["reasons"][0].as_str().is_some_and(|reason| reason.contains("not whole within")), "{answer}");
+    }
+    // With a length that it never reaches.
+    let door = tokio::net::UnixStream::connect(world.dir.path().join("squall.sock")).await.unwrap();
+    let (mut read, mut write) = door.into_split();
+    let head = "POST /v1/plans HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n";
+    let endless = tokio::spawn(async move {
+        write.write_all(head.as_bytes()).await.unwrap();
+        while write.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let mut said = Vec::new();
+    let _ = within(read.read_to_end(&mut said)).await;
+    assert!(said.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&said));
+    within(endless).await.unwrap();
+    // A body that is merely larger than its first packet is read whole.
+    let (status, answer) = sent(&world, "/v1/plans", format!("{}{{}}", " ".repeat(900_000))).await;
+    assert_ne!(status, 408, "{answer}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_total_wait_for_a_place_and_the_unix_socket_has_places_of_its_own() {
+    let narrow = Limits { connections: 3, handshake: Duration::from_secs(3600), ..Limits::default() };
+    let world = World::with(|config| config.limits = narrow).await;
+    let _agent = world.agent("web1", 1).await;
+    let mut taken = Vec::new();
+    for _ in 0..2 {
+        taken.push(TcpStream::connect(world.running.address).await.unwrap());
+    }
+    let waiting = world.request(Method::GET, "/v1/health").send();
+    tokio::pin!(waiting);
+    let waited = tokio::time::timeout(Duration::from_millis(300), waiting.as_mut()).await;
+    assert!(waited.is_err(), "all three places are taken: {waited:?}");
+    let door = world.dir.path().join("squall.sock");
+    let local = reqwest::Client::builder().unix_socket(door).no_proxy().build().unwrap();
+    assert_eq!(within(local.post("http://squalld/v1/halt").send()).await.unwrap().status(), 200);
+    taken.pop();
+    assert_eq!(within(waiting).await.unwrap().status(), 200, "whoever waited gets the place that is given back");
+    assert_eq!(world.running.connected(), 1, "the agent kept its own");
+}

@@ -6,6 +6,7 @@ mod corpus;
 mod audit;
 mod authentication;
 mod brought;
+mod crowd;
 mod enrolment;
 mod game_days;
 mod high_availability;

@@ -95,7 +95,7 @@ fn add_problems(operation: &mut Value) {
         problems.push(("400", "What was sent cannot be read"));
     }
     if takes("requestBody") {
-        problems.extend([("413", "Too large"), ("415", "Not JSON")]);
+        problems.extend([("408", "Too slow"), ("413", "Too large"), ("415", "Not JSON")]);
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     for (status, description) in problems {

@@ -9,6 +9,7 @@ use squall_experiments::api::{Problem, ProblemKind};
 use squall_experiments::mistake::harmless;
 
 use crate::coordinator::runs::NotStarted;
+use crate::coordinator::timed_body::was_too_slow;
 
 #[derive(Debug)]
 pub struct ApiError {
@@ -97,10 +98,10 @@ impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> 
         match Json::<T>::from_request(request, state).await {
             Ok(Json(value)) => Ok(Body(value)),
             Err(rejection) => Err(ApiError::new(
-                if matches!(rejection, JsonRejection::BytesRejection(_)) {
-                    rejection.status()
-                } else {
-                    StatusCode::BAD_REQUEST
+                match &rejection {
+                    late if was_too_slow(late) => StatusCode::REQUEST_TIMEOUT,
+                    JsonRejection::BytesRejection(rejection) => rejection.status(),
+                    _ => StatusCode::BAD_REQUEST,
                 },
                 ProblemKind::Invalid,
                 vec![rejection.body_text()],
