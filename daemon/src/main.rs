@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use squalld::agent::effects::service::starter::serve as starter;
 use squalld::agent::role::{self as agent_role, AgentArgs};
 use squalld::coordinator::{node_args, role as coordinator_role, user_args};
 use squalld::dev::{DevArgs, dev};
@@ -53,6 +55,9 @@ enum Role {
     /// Hold one effect. Started by the agent, not by people.
     #[command(hide = true)]
     Holder,
+    /// Run the commands of services for an agent in its sandbox. Started by the agent, not by people.
+    #[command(hide = true)]
+    Starter { state_dir: PathBuf, number: usize },
 }
 
 fn main() -> ExitCode {
@@ -78,6 +83,7 @@ fn main() -> ExitCode {
         Role::Guard { state_dir } => done(squalld::guard::run(&state_dir)),
         Role::Doctor(args) => done(squalld::agent::doctor::run(&args)),
         Role::Man { directory } => done(clap_mangen::generate_to(Args::command(), directory).map_err(Into::into)),
+        Role::Starter { state_dir, number } => done(starter::run(&state_dir, number)),
         Role::Holder => done(squalld::agent::holder::run()),
     }
 }

@@ -81,6 +81,7 @@ impl Executor {
         own.extend(pidfd::identify(std::process::id() as i32));
         own.extend(pidfd::identify(1));
         own.extend(self.guarding.process());
+        own.extend(&self.settings.starters.processes);
         own.extend(self.journal.borrow().book().open().flat_map(|intent| &intent.held).map(|held| held.holder));
         own.sort_unstable_by_key(|process| (process.pid, process.start));
         own.dedup();

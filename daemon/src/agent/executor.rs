@@ -201,7 +201,7 @@ impl Executor {
         let permitted = self.permit(&order)?;
         // Inert until they hear `Go`, and dropped on any refusal below, which ends them. They start up while this prepares.
         let holders: Result<Vec<Holder>, _> =
-            order.effects.iter().map(|_| Holder::spawn(&self.settings.program)).collect();
+            order.effects.iter().map(|_| Holder::spawn(&self.settings.program, &self.settings.state_dir)).collect();
         let holders = holders.map_err(|error| vec![format!("its holder could not be started: {error}")])?;
         let (prepared, occupied) = self.prepare(permitted)?;
         let lease = Lease::new(&order, received_us);

@@ -98,7 +98,7 @@ pub async fn keep(executor: Rc<Executor>) {
     guarding.wants.notified().await;
     let mut pause = Duration::ZERO;
     while !guarding.dismissed.get() {
-        match spawn::guard(&guarding.program, &guarding.state_dir).await {
+        match spawn::guard(&guarding.program, &guarding.state_dir, &executor.settings().starters.lines).await {
             // It has nothing to look at; its line is closed by now.
             Ok((mut spawned, _)) if guarding.dismissed.get() => return spawned.ended().await,
             Ok((mut spawned, line)) => {

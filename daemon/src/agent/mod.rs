@@ -44,15 +44,18 @@ use anyhow::{Context, anyhow};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
+use effects::Trace;
+use effects::service::Service;
 use enrolment::Enrolment;
 use executor::Executor;
 use identity::Identity;
-use journal::Durability;
+use journal::{Durability, Journal};
 use kernel::boottime;
 use kernel::child::Place;
 use labels::Labels;
 use link::Address;
 use policy::Policy;
+use spawn::Starters;
 
 /// After the last revert of a shutdown, the coordinator may still hear of it for so long.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -96,6 +99,7 @@ pub struct Settings {
     pub labels: Labels,
     pub zone: Option<String>,
     pub known_faults: Vec<String>,
+    pub starters: Starters,
 }
 
 /// Runs an agent on this thread until `stop` is ready; then everything is reverted. Recovery comes before anything else;
@@ -117,19 +121,18 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
     }
     // After recovery: whatever is wrong with a policy or a certificate, what an agent before this one left is undone.
     let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
+    let mut starters = Starters::default();
     if !config.ephemeral {
         // On a thread that is not in the sandbox and ends at once; the answers are kept.
         let _ = thread::Builder::new().name("squall-abilities".to_owned()).spawn(facts::network::abilities);
-        match policy.services.is_empty() {
-            true => {
-                kernel::priority::spare_from_the_oom_killer();
-                sandbox::enter_agent();
-            }
-            // What starts a service hands its own rights on to it: a service in our sandbox would not be itself.
-            false => tracing::warn!(
-                "the policy names services, which inherit what starts them: this agent is not in its sandbox"
-            ),
+        // What starts a service hands its own rights on to it: from here on that is not this process.
+        let services = services_of(&policy, &journal);
+        if !services.is_empty() {
+            starters = spawn::starters(&config.program, &state_dir, &services)
+                .context("the policy names services, which nobody could start again")?;
         }
+        kernel::priority::spare_from_the_oom_killer();
+        sandbox::enter_agent();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Some(enrolment) = &config.enrolment {
@@ -146,6 +149,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
         labels: config.labels,
         zone: config.zone,
         known_faults: config.known_faults,
+        starters,
     };
     let identity = Rc::new(RefCell::new(identity));
     LocalSet::new().block_on(&runtime, async {
@@ -171,6 +175,19 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
     // Whatever is still being tried in the background leaves nothing, and is not waited for.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Those that the policy names, and those that are still to be started for an agent before this one.
+fn services_of(policy: &Policy, journal: &Journal) -> Vec<Service> {
+    let mut services: Vec<Service> = policy.services.iter().map(|rule| rule.value.clone()).collect();
+    for trace in journal.book().open().flat_map(|intent| &intent.held).flat_map(|held| &held.traces) {
+        if let Trace::Service { service, .. } = trace
+            && !services.contains(service)
+        {
+            services.push(service.clone());
+        }
+    }
+    services
 }
 
 async fn said_everything(executor: &Rc<Executor>) {

@@ -6,8 +6,8 @@
 //!   leaves it only the place that it fills.
 //! * The **guard** has what the agent has.
 //!
-//! A service inherits the rights of what starts it. So an agent whose policy names services is not confined, nor its guard, nor a holder that
-//! stops or starts one.
+//! A service inherits the rights of what starts it. So where a policy names services, processes outside of all this start them
+//! ([`starter`]), and know no command but those of the policy.
 //!
 //! All of it is per thread, so it holds in `squalld dev` as well. `squall run --local` confines its holders and its guard only: its agent
 //! tries what it needs when it needs it, for one command.
@@ -15,6 +15,7 @@
 use std::path::Path;
 
 use super::effects::Hold;
+use super::effects::service::starter;
 use super::kernel::capability::{self, Capability};
 use super::kernel::landlock::{self, Writable};
 use super::kernel::seccomp::{self, Needs, Trace};
@@ -85,13 +86,16 @@ pub struct Role<'a> {
 }
 
 impl Role<'_> {
-    /// None: it starts a service, which would inherit all of this.
+    /// None: it starts a service itself (`squall run --local`), which would inherit all of this.
     pub fn of(hold: &Hold) -> Option<Role<'_>> {
         let idle = Needs::default();
         let role = |capabilities, needs, writes| Role { capabilities, needs, writes };
         Some(match hold {
+            // It asks the starters, and writes its mark.
+            Hold::Unit { mark, .. } if mark.parent().is_some_and(starter::is_relied_on) => {
+                role(&[], Needs { sockets: &[libc::AF_UNIX], ..idle }, None)
+            }
             Hold::Unit { .. } => return None,
-            Hold::Host { services, .. } if !services.is_empty() => return None,
             Hold::Host { .. } => role(
                 &[Capability::Kill, Capability::SysPtrace, Capability::DacReadSearch],
                 Needs { sockets: &RESOLVING, signals: true, trace: Trace::Requests(&FREEZING), ..idle },
@@ -152,9 +156,7 @@ pub fn layers() -> Vec<(&'static str, Result<String, &'static str>)> {
         ("capabilities", Ok(format!("an agent keeps {} of them, a holder those of its effect", KEPT.len()))),
         (
             "seccomp",
-            seccomp::is_there()
-                .then(|| "in agent, guard and holders, unless the policy names services".to_owned())
-                .ok_or("CONFIG_SECCOMP_FILTER"),
+            seccomp::is_there().then(|| "in agent, guard and holders".to_owned()).ok_or("CONFIG_SECCOMP_FILTER"),
         ),
         ("landlock", landlock.ok_or("Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK, and `landlock` in lsm=")),
     ]

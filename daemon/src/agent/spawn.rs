@@ -1,8 +1,10 @@
 //! The agent's side of its children: holders and the guard. Spawned from the agent's own thread, which lives as long as the agent:
 //! their death signal follows the thread that forked.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -13,6 +15,7 @@ use tokio::net::unix::pipe;
 
 use super::crash;
 use super::effects::ProcessId;
+use super::effects::service::{Service, starter};
 use super::effects::tether::{FromHolder, ToHolder};
 use super::kernel::child::{self, non_blocking};
 use super::kernel::pidfd::{self, PidFd};
@@ -85,8 +88,9 @@ pub struct Holder {
 
 impl Holder {
     /// Inert until it hears `Go`.
-    pub fn spawn(program: &Path) -> io::Result<Holder> {
+    pub fn spawn(program: &Path, state_dir: &Path) -> io::Result<Holder> {
         let mut command = program::command(Program::Own { path: program }, ["holder"])?;
+        starters_in(&mut command, state_dir);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
         child::dies_with_this_thread(&mut command);
         crash::point("holder-spawning");
@@ -149,13 +153,61 @@ impl Says {
     }
 }
 
+/// The processes that start services for this agent ([`starter`]), and the lines that keep them alive.
+#[derive(Debug, Default)]
+pub struct Starters {
+    pub processes: Vec<ProcessId>,
+    /// The guard has them, too.
+    pub lines: Vec<OwnedFd>,
+}
+
+/// Starts them with the rights that this thread still has, and relies on them from then on. They run `services` and nothing else.
+///
+/// # Errors
+/// One of them cannot listen: then the others end, and nothing relies on them.
+pub fn starters(program: &Path, state_dir: &Path, services: &[Service]) -> anyhow::Result<Starters> {
+    let mut list = serde_json::to_vec(services)?;
+    list.push(b'\n');
+    let mut starters = Starters::default();
+    for number in 0..starter::STARTERS {
+        let arguments = ["starter".as_ref(), state_dir.as_os_str(), number.to_string().as_ref()].map(OsStr::to_owned);
+        let mut command = program::command(Program::Own { path: program }, arguments)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        child::outlives_us(&mut command);
+        let mut started = command.spawn()?;
+        let gone = || anyhow::anyhow!("the process that starts services ended before it listened");
+        let (stdin, stdout) = (started.stdin.take(), started.stdout.take());
+        let (Some(mut stdin), Some(mut stdout)) = (stdin, stdout) else { return Err(gone()) };
+        stdin.write_all(&list)?;
+        let mut said = [0];
+        // End of file: it said on standard error why it ended.
+        if stdout.read_exact(&mut said).is_err() || said[0] != starter::serve::READY {
+            let _ = started.wait();
+            return Err(gone());
+        }
+        starters.processes.push(pidfd::identify(started.id() as i32).ok_or_else(gone)?);
+        starters.lines.push(stdin.into());
+    }
+    starter::rely_on(state_dir);
+    Ok(starters)
+}
+
+/// Whose services are started for this agent's children, as for itself.
+fn starters_in(command: &mut Command, state_dir: &Path) {
+    if starter::is_relied_on(state_dir) {
+        command.env(starter::VARIABLE, state_dir);
+    }
+}
+
 /// The guard: in a session of its own and without a death signal, for it must outlive us. Returned with our end of its line,
-/// once it says that it watches.
-pub async fn guard(program: &Path, state_dir: &Path) -> io::Result<(Spawned, File)> {
+/// once it says that it watches. It keeps `lines` open as long as it lives.
+pub async fn guard(program: &Path, state_dir: &Path, lines: &[OwnedFd]) -> io::Result<(Spawned, File)> {
     let arguments = ["guard".as_ref(), "--state-dir".as_ref(), state_dir.as_os_str()];
     let mut command = program::command(Program::Own { path: program }, arguments)?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    starters_in(&mut command, state_dir);
     child::outlives_us(&mut command);
+    child::inherits(&mut command, lines);
     let mut spawned = Spawned::new(command, false)?;
     let (stdin, stdout) = (spawned.child.stdin.take(), spawned.child.stdout.take());
     let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(io::Error::other("a guard without pipes")) };

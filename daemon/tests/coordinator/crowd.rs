@@ -87,7 +87,7 @@ async fn of_ten_thousand_streams_as_many_are_open_as_may_be_the_others_are_told_
     // Everyone who watched sees the end.
     let ends = stream::iter(open).map(|answer| async {
         let text = answer.text().await.unwrap();
-        let last = text.lines().filter_map(data).last().map(|last| last.event);
+        let last = text.lines().filter_map(data).next_back().map(|last| last.event);
         assert!(matches!(last, Some(Event::Finished { verdict: Verdict::Aborted, .. })), "{last:?}");
     });
     let ended = within(ends.buffer_unordered(AT_ONCE).count()).await;

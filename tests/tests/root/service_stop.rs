@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use squall_experiments::run_event::{InjectionState, Verdict};
-use squall_tests::scene::{Scene, assert_bites, experiment, within};
+use squall_tests::lab::Host;
+use squall_tests::scene::{Scene, assert_bites, experiment, pids_of_role, within};
 use squall_tests::services;
 
 fn step(service: &str, duration: &str) -> String {
@@ -68,4 +69,62 @@ fn a_service_that_the_policy_does_not_define_is_not_stopped() {
         assert!(run.story().contains(why), "{}", run.story());
     }
     assert!(services::cache_runs(scene.host("b")));
+}
+
+/// `no_new_privs`, the seccomp mode and what the OOM killer is told of a process (proc_pid_status(5)).
+fn rights(host: &Host, pid: &str) -> [String; 3] {
+    let read = |file: &str| std::fs::read_to_string(host.path(format!("/proc/{pid}/{file}"))).unwrap_or_default();
+    let status = read("status");
+    let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("none").trim().to_owned();
+    [line("NoNewPrivs:"), line("Seccomp:"), read("oom_score_adj").trim().to_owned()]
+}
+
+#[test]
+fn an_agent_whose_policy_names_services_is_in_its_sandbox_and_a_service_that_it_starts_is_not() {
+    let test = "an_agent_whose_policy_names_services_is_in_its_sandbox_and_a_service_that_it_starts_is_not";
+    let Some(scene) = Scene::set(test) else { return };
+    let b = scene.host("b");
+    services::cache(b);
+    let of_redis = || rights(b, &b.pids_of("redis-server")[0].to_string());
+    let before = of_redis();
+    let fleet = scene.fleet_under(services::POLICY);
+    let mut run = fleet.submit(&experiment(&step("cache", "2s")));
+    run.wait_state("b", InjectionState::Active);
+    for role in ["agent", "guard", "holder"] {
+        let pids = pids_of_role(b, role);
+        assert_eq!(pids.len(), 1, "{role}");
+        assert_eq!(rights(b, &pids[0])[..2], ["1", "2"], "{role}");
+    }
+    // One of two is enough.
+    let starters = pids_of_role(b, "starter");
+    assert_eq!(starters.len(), 2);
+    assert!(b.run("kill", &["-KILL", &starters[0]]).ok());
+    run.finish_as(Verdict::Held);
+    assert!(services::cache_runs(b));
+    assert_eq!(of_redis(), before);
+}
+
+#[test]
+fn with_every_starter_dead_a_stopped_service_is_not_called_reverted_and_the_next_agent_starts_it() {
+    let test = "with_every_starter_dead_a_stopped_service_is_not_called_reverted_and_the_next_agent_starts_it";
+    let Some(scene) = Scene::set(test) else { return };
+    let b = scene.host("b");
+    services::cache(b);
+    let mut fleet = scene.fleet_under(&services::POLICY.replace("ping]\n", "ping]\n    within: 1s\n"));
+    {
+        let mut run = fleet.submit(&experiment(&step("cache", "60s")));
+        run.wait_state("b", InjectionState::Active);
+        let starters = pids_of_role(b, "starter");
+        assert_eq!(starters.len(), 2);
+        for starter in &starters {
+            assert!(b.run("kill", &["-KILL", starter]).ok());
+        }
+        run.halt();
+        run.finish_as(Verdict::Dirty);
+        assert!(run.story().contains("squalld sweep"), "{}", run.story());
+    }
+    assert!(!services::cache_runs(b));
+    fleet.kill_agent("b");
+    fleet.restart_agent("b");
+    within(Duration::from_secs(10), "redis after the next start", || services::cache_runs(b));
 }

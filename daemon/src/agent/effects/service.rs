@@ -9,6 +9,7 @@
 
 pub mod control;
 mod mark;
+pub mod starter;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ pub fn mark_of(context: &Context, index: usize) -> PathBuf {
 
 pub fn prepare(effect: &Unit, context: &Context) -> Result<Prepared, Refusal> {
     let service = find(&effect.service, context)?;
-    match service.control.status() {
+    match starter::status(&service, &context.state_dir) {
         Ok(Status::Up) => {}
         Ok(Status::Down) => {
             let hint = "a fault stops what runs";
@@ -93,7 +94,7 @@ pub fn hold(
 ) -> anyhow::Result<Outcome> {
     let began_us = boottime::now_us();
     mark::make(mark, Phase::Stopping)?;
-    while service.control.status().map_err(anyhow::Error::msg)? != Status::Down {
+    while status(service, mark).map_err(anyhow::Error::msg)? != Status::Down {
         if since(began_us) > service.within() {
             mark::turn(mark, Phase::Down)?;
             anyhow::bail!("the service {} did not stop within {} ms", service.name, service.within_ms);
@@ -101,7 +102,7 @@ pub fn hold(
         if mark::read(mark)? != Some(Phase::Stopping) {
             anyhow::bail!("the service {} could not be stopped: its stop command failed", service.name);
         }
-        mark::work(mark, Phase::Stopping, || service.control.stop())?;
+        starter::work(service, mark, Phase::Stopping)?;
         if tether.wait(Some(LOOK), None) == Wake::Release {
             // Whoever undoes goes on from the mark.
             return Ok(Outcome::default());
@@ -110,12 +111,12 @@ pub fn hold(
     mark::turn(mark, Phase::Down)?;
     let (down_us, stopping) = (boottime::now_us(), since(began_us));
     match action {
-        UnitAction::Stop => Ok(stay_down(service, stopping, down_us, tether)),
+        UnitAction::Stop => Ok(stay_down(service, mark, stopping, down_us, tether)),
         UnitAction::Restart => come_back(service, mark, stopping, down_us, back_within, tether),
     }
 }
 
-fn stay_down(service: &Service, stopping: Duration, down_us: u64, tether: &mut Tether) -> Outcome {
+fn stay_down(service: &Service, mark: &Path, stopping: Duration, down_us: u64, tether: &mut Tether) -> Outcome {
     let mut numbers = BTreeMap::from([("stop_ms".to_owned(), milliseconds(stopping))]);
     let after = format!("stopped, {:.0} ms after it was told to", milliseconds(stopping));
     let evidence = |after: String, bites, numbers: &BTreeMap<String, f64>| {
@@ -125,7 +126,7 @@ fn stay_down(service: &Service, stopping: Duration, down_us: u64, tether: &mut T
     // Somebody else may bring it back: then the fault ended before its time, and must not be taken for more than it was.
     let mut back = None;
     while tether.wait(Some(WATCH), None) != Wake::Release {
-        if back.is_none() && service.control.status() == Ok(Status::Up) {
+        if back.is_none() && status(service, mark) == Ok(Status::Up) {
             back = Some(since(down_us));
         }
     }
@@ -178,6 +179,11 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
+/// Asked by whoever may run its command: marks are in the agent's state directory.
+fn status(service: &Service, mark: &Path) -> Result<Status, String> {
+    starter::status(service, mark.parent().unwrap_or(mark))
+}
+
 /// One step towards a service that runs, if its mark is there; never waits longer than a status may take.
 ///
 /// # Errors
@@ -189,12 +195,12 @@ pub fn advance(service: &Service, mark: &Path) -> anyhow::Result<()> {
 /// [`advance`], and where the service is now. None: it runs again.
 fn phase(service: &Service, mark: &Path) -> anyhow::Result<Option<Phase>> {
     let Some(now) = mark::read(mark)? else { return Ok(None) };
-    let status = service.control.status().map_err(anyhow::Error::msg)?;
+    let status = status(service, mark).map_err(anyhow::Error::msg)?;
     match (now, status) {
         (Phase::Stopping, Status::Down) => mark::turn(mark, Phase::Down)?,
-        (Phase::Stopping, _) => mark::work(mark, Phase::Stopping, || service.control.stop())?,
+        (Phase::Stopping, _) => starter::work(service, mark, Phase::Stopping)?,
         (Phase::Down, Status::Up) => mark::remove(mark)?,
-        (Phase::Down, _) => mark::work(mark, Phase::Down, || service.control.start())?,
+        (Phase::Down, _) => starter::work(service, mark, Phase::Down)?,
     }
     mark::read(mark)
 }

@@ -1,7 +1,7 @@
 //! What happens between fork and exec of our children, and to this process itself.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -34,6 +34,22 @@ pub fn outlives_us(command: &mut Command) {
         Ok(())
     };
     // SAFETY: as above.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+/// The child has these descriptors, too, open until it ends. After everything else that is done before the exec.
+pub fn inherits(command: &mut Command, descriptors: &[OwnedFd]) {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let before_exec = move || {
+        for number in &numbers {
+            // SAFETY: a plain system call on a number that the parent has open.
+            if unsafe { libc::fcntl(*number, libc::F_SETFD, 0) } == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: as above; the numbers were collected before the fork.
     unsafe { command.pre_exec(before_exec) };
 }
 

@@ -41,7 +41,7 @@ fn schedule(policy: i32, priority: i32) -> bool {
     unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
 }
 
-/// Every child inherits this, the guard by design. So not where an agent starts services: they would not be themselves.
+/// Every child inherits this, the guard by design. So only after what starts services has been started: they would not be themselves.
 pub fn spare_from_the_oom_killer() {
     let _ = std::fs::write("/proc/self/oom_score_adj", SPARED);
 }

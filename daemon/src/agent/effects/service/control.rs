@@ -11,7 +11,7 @@ use crate::agent::kernel::{child, procfs};
 use crate::program::{self, Program};
 
 /// A status must be told within this time: an agent asks while others wait.
-const STATUS: Duration = Duration::from_secs(1);
+pub(super) const STATUS: Duration = Duration::from_secs(1);
 /// There where systemd is the system's manager (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 
@@ -26,7 +26,8 @@ pub enum Control {
     Programs { start: Vec<String>, stop: Vec<String>, status: Vec<String> },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Status {
     Up,
     Down,
