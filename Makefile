@@ -13,10 +13,10 @@ SHOP_PACKAGES := postgresql patroni etcd-server etcd-client redis-server prometh
 SHOP_PROGRAMS := psql patroni etcd etcdctl redis-server prometheus prometheus-alertmanager pgbackrest haproxy curl wrk
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis bench package package-test fmt lint check deny setup clean guest
+.PHONY: gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis toxiproxy-clients bench package package-test fmt lint check deny setup clean guest
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
 
 demo: setup ## Six experiments against haproxy and three nginx on hosts of a lab; reports in reports/
 	@cargo build --quiet --workspace --bins
@@ -78,6 +78,10 @@ package: ## The Debian package, into target/debian
 
 package-test: ## The package installed, upgraded, removed and purged in a throw-away root, and the Kubernetes manifests against their schemas
 	@bash tests/package.bash test
+
+toxiproxy-clients: ## The own test suites of Toxiproxy's Node and Python clients against squalld toxiproxy (NODE_CLIENT=DIR, PYTHON_CLIENT=DIR: clones)
+	@cargo build --quiet -p squalld
+	@NODE_CLIENT='$(NODE_CLIENT)' PYTHON_CLIENT='$(PYTHON_CLIENT)' bash tests/toxiproxy-clients.bash
 
 bench: setup ## The table of docs/benchmarks.md, measured here and now (release build; WRITE=1 writes the page)
 	@cargo build --quiet --release --workspace --bins

@@ -1,7 +1,8 @@
-//! The machine: one binary, four roles.
+//! The machine: one binary, five roles.
 //!
 //! `agent` is privileged and knows effects, nothing of experiments or other nodes. `guard` outlives the agent and undoes from
 //! its journal. `coordinator` is unprivileged: inventory, admission, runs, probes, API. `dev` is coordinator and agent in one process.
+//! `toxiproxy` stands by itself: TCP proxies with toxics, for tests that know Toxiproxy's API.
 //! Agent and coordinator meet only in [`squall_experiments::wire`].
 
 pub mod agent;
@@ -14,3 +15,4 @@ pub mod private_file;
 pub mod process_life;
 pub mod program;
 pub mod sim_agent;
+pub mod toxiproxy;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use clap::{Parser, Subcommand};
 use squalld::agent::effects::service::starter::serve as starter;
 use squalld::agent::role::{self as agent_role, AgentArgs};
 use squalld::coordinator::{node_args, role as coordinator_role, user_args};
 use squalld::dev::{DevArgs, dev};
+use squalld::toxiproxy::{ToxiproxyArgs, toxiproxy};
 
 #[derive(Parser)]
 #[command(name = "squalld", version, about = "Squall's daemon: makes failures happen on this host, and undoes them")]
@@ -52,6 +52,8 @@ enum Role {
     /// Write man pages into a directory, for packages.
     #[command(hide = true)]
     Man { directory: PathBuf },
+    /// Serve Toxiproxy's API: TCP proxies on this host with latency, limits, resets (no privilege needed).
+    Toxiproxy(ToxiproxyArgs),
     /// Hold one effect. Started by the agent, not by people.
     #[command(hide = true)]
     Holder,
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Role::Doctor(args) => done(squalld::agent::doctor::run(&args)),
         Role::Man { directory } => done(clap_mangen::generate_to(Args::command(), directory).map_err(Into::into)),
         Role::Starter { state_dir, number } => done(starter::run(&state_dir, number)),
+        Role::Toxiproxy(args) => done(toxiproxy(&args)),
         Role::Holder => done(squalld::agent::holder::run()),
     }
 }

@@ -9,6 +9,7 @@ mod queue;
 mod simulated;
 mod table;
 mod ticks;
+mod toxiproxy;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -17,7 +18,7 @@ use table::Table;
 
 type Part = (&'static str, fn(&mut Table) -> anyhow::Result<()>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("effects", effects::measure),
     ("breach", breach::measure),
     ("fleet", simulated::measure),
@@ -25,6 +26,7 @@ const PARTS: [Part; 7] = [
     ("local", local::measure),
     ("queue", queue::measure),
     ("ticks", ticks::measure),
+    ("toxiproxy", toxiproxy::measure),
 ];
 
 fn main() -> ExitCode {
