@@ -1,5 +1,6 @@
 //! A coordinator that does what a test says, order by order: for suites that care about an agent and not about runs.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -11,6 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use squall_experiments::effect::Effect;
 use squall_experiments::run_event::{InjectionReport, InjectionState};
 use squall_experiments::wire::{OpenInjection, Order, Signed, ToAgent, ToCoordinator};
+use squalld::agent::kernel::boottime;
 use squalld::coordinator::identity::Authority;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_tungstenite::tungstenite::Message;
@@ -36,6 +38,8 @@ pub struct Commander {
     address: SocketAddr,
     orders: UnboundedSender<ToAgent>,
     heard: Receiver<ToCoordinator>,
+    /// A line for each change that was read, for a test that fails.
+    story: RefCell<String>,
 }
 
 impl Commander {
@@ -91,7 +95,7 @@ impl Commander {
                 }
             });
         });
-        Commander { authority, _directory: directory, address, orders, heard }
+        Commander { authority, _directory: directory, address, orders, heard, story: RefCell::default() }
     }
 
     /// Enrols and starts an agent, and waits until it has said `Hello`: what it says is open.
@@ -153,12 +157,23 @@ impl Commander {
         let until = Instant::now() + patience;
         loop {
             let Ok(frame) = self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) else {
-                panic!("{what} was not heard within {patience:?}");
+                panic!("{what} was not heard within {patience:?}; what was:\n{}", self.story());
             };
+            if let ToCoordinator::Changed { injection, state, report } = &frame {
+                let (here, there) = (boottime::now_us() / 1000, report.agent_us / 1000);
+                let line =
+                    format!("{here} ms: {injection} {state:?} after {there} ms, {:?} {}", report.cause, report.detail);
+                *self.story.borrow_mut() += &(line + "\n");
+            }
             if let Some(found) = wanted(&frame) {
                 return found;
             }
         }
+    }
+
+    /// Every change that was read so far, with the moment on CLOCK_BOOTTIME, and what the agent says of its time.
+    pub fn story(&self) -> String {
+        self.story.borrow().clone()
     }
 
     /// Waits for this state of an injection; panics at another that is terminal.

@@ -13,6 +13,7 @@ use squall_tests::commander::{Commander, order};
 use squall_tests::every_effect::{burn, cut_off, delay, fill, freeze, occupy};
 use squall_tests::fleet::{Agent, Fleet, PATIENCE, spawn_agent};
 use squall_tests::guest::inside;
+use squall_tests::guest::pulse::Pulse;
 use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::{Blueprint, Host, Lab, Running, wait_until};
 use squall_tests::scene::UNDO;
@@ -44,7 +45,7 @@ struct Ground {
 
 impl Ground {
     fn lay(blueprint: Blueprint) -> Ground {
-        let lab = blueprint.hosts(&["b", "ctl"]).start();
+        let lab = blueprint.hosts(&["b", "ctl", "other"]).start();
         let (b, ctl) = (lab.host("b"), lab.host("ctl"));
         lab.wire("b", "ctl");
         b.small_disk(DATA, "32m");
@@ -126,15 +127,17 @@ impl Injected {
                 "{what}: {injection}: {:?}",
                 end.report
             );
-            is_due(&format!("{what}: {injection}"), lived, (life, due));
+            is_due(&format!("{what}: {injection}"), lived, (life, due), &|| {
+                format!("{}\n{}", inside::clocks(), commander.story())
+            });
             assert!(lived <= passed, "{what}: {injection} says {lived:.2?}, and {passed:.2?} have passed");
         }
     }
 }
 
-fn is_due(what: &str, lived: Duration, (life, due): (Duration, Duration)) {
-    assert!(lived >= life, "{what} ended early, after {lived:.2?} of {life:?}");
-    assert!(lived <= due + late(), "{what} ended late, after {lived:.2?}, due after {due:.2?}");
+fn is_due(what: &str, lived: Duration, (life, due): (Duration, Duration), story: &dyn Fn() -> String) {
+    assert!(lived >= life, "{what} ended early, after {lived:.2?} of {life:?}\n{}", story());
+    assert!(lived <= due + late(), "{what} ended late, after {lived:.2?}, due after {due:.2?}\n{}", story());
     tell(&format!("{what} gone {:.3} s after its order, due after {:.3} s", lived.as_secs_f64(), due.as_secs_f64()));
 }
 
@@ -203,7 +206,7 @@ fn a_wall_clock_that_is_set_changes_no_end() {
         let Event::Changed { report, .. } = event.event else { unreachable!("that is what was waited for") };
         assert_eq!(report.cause, Some(RevertCause::Deadline), "step {step}: {report:?}\n{}", run.story());
         let lived = Duration::from_micros(report.agent_us);
-        is_due(&format!("wall clock set six times: step {step}"), lived, (life, life));
+        is_due(&format!("wall clock set six times: step {step}"), lived, (life, life), &|| run.story());
         assert!(lived <= since(given), "step {step}: {report:?}");
     }
     drop(run);
@@ -242,7 +245,12 @@ fn an_expired_certificate_blocks_no_undo() {
         }
     }
     // A coordinator that is lost while no certificate is valid: the lease ends it.
-    let mut fleet = Fleet::start(&ground.lab, "ctl", &[("b", Agent::default())]);
+    // On another host: the commander's thread serves at its port as long as this process lives. Its agent's identity is of no use there.
+    let lab = &ground.lab;
+    for file in ["ca.pem", "node.pem", "node.key"] {
+        std::fs::remove_file(ground.b().path(format!("/run/squall/{file}"))).expect("it was enrolled");
+    }
+    let mut fleet = Fleet::start(lab, "other", &[("b", Agent::default())]);
     let mut run = fleet.submit(&experiment(LONG));
     for step in 0..6 {
         run.wait_for("all are active", |event| is(event, step, InjectionState::Active));
@@ -292,11 +300,15 @@ fn a_lease_that_runs_out_asleep_ends_everything_on_waking() {
     let commander = Commander::start(ground.lab.host("ctl"));
     let _agent = commander.agent(ground.b(), &Agent::default());
     let life = life();
+    let pulse = Pulse::start();
     let given = inject_all(&commander, "lease", &[(LONG, life)]);
+    let asleep = inside::clocks();
     inside::suspend(life.saturating_sub(since(given.given)) + Duration::from_secs(5));
     let woken = since(given.given);
+    tell(&format!("a suspend over a lease: {asleep}; awake: {}", inside::clocks()));
     assert!(woken > life, "it slept too short");
     given.end_when_due(&commander, (life, woken), &[RevertCause::Lease], "a suspend over a lease");
+    tell(&format!("a suspend over a lease: the longest that the machine did nothing is {:.2?}", pulse.longest_pause()));
     ground.is_as(&before, "after a lease that ended asleep");
 }
 

@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
-use squalld::agent::kernel::boottime;
-
 use crate::skip::skip;
 
 /// The longest that the world outside is waited for.
@@ -47,6 +45,7 @@ pub(super) enum Wish {
     Exit(i32),
     Cut,
     Stall(Duration),
+    Sleep(Duration),
 }
 
 impl Wish {
@@ -56,6 +55,7 @@ impl Wish {
             ("EXIT", Some(code)) => Some(Wish::Exit(code.parse().unwrap_or(-1))),
             ("CUT", None) => Some(Wish::Cut),
             ("STALL", Some(ms)) => Some(Wish::Stall(Duration::from_millis(ms.parse().ok()?))),
+            ("SLEEP", Some(ms)) => Some(Wish::Sleep(Duration::from_millis(ms.parse().ok()?))),
             _ => None,
         }
     }
@@ -95,21 +95,11 @@ pub fn stall(time: Duration) {
     }
 }
 
-/// Suspends to memory until the clock's alarm: CLOCK_BOOTTIME goes on, CLOCK_MONOTONIC stands still (Documentation/admin-guide/pm/sleep-states.rst).
-///
-/// The alarm of the sleep before may wake it at once: it goes to sleep again until its time is over.
+/// Suspends to memory until it is woken from outside, so long from now: CLOCK_BOOTTIME goes on, CLOCK_MONOTONIC stands still
+/// (Documentation/admin-guide/pm/sleep-states.rst).
 pub fn suspend(time: Duration) {
-    assert!(is_guest(), "never outside a guest");
-    let (alarm, start) = ("/sys/class/rtc/rtc0/wakealarm", boottime::now_us());
-    loop {
-        let left = time.saturating_sub(Duration::from_micros(boottime::now_us() - start));
-        if left < Duration::from_secs(1) {
-            return;
-        }
-        std::fs::write(alarm, "0").expect("the clock has an alarm");
-        std::fs::write(alarm, format!("+{}", left.as_secs() + 1)).expect("the alarm can be set");
-        std::fs::write("/sys/power/state", "mem").expect("it suspends to memory");
-    }
+    say(&format!("GUEST-SLEEP {}", time.as_millis()));
+    std::fs::write("/sys/power/state", "mem").expect("it suspends to memory");
 }
 
 /// Sets the wall clock that many seconds ahead (or back).
@@ -118,6 +108,18 @@ pub fn step_wall_clock(seconds: i64) {
     let now = clock_gettime(ClockId::CLOCK_REALTIME).expect("readable");
     let then = TimeSpec::new(now.tv_sec() + seconds, now.tv_nsec());
     clock_settime(ClockId::CLOCK_REALTIME, then).expect("root may set it");
+}
+
+/// What the clocks say, and which counter the kernel takes them from: for a test that doubts them.
+pub fn clocks() -> String {
+    let [boot, mono, real] =
+        [ClockId::CLOCK_BOOTTIME, ClockId::CLOCK_MONOTONIC, ClockId::CLOCK_REALTIME].map(|clock| {
+            let time = clock_gettime(clock).expect("readable");
+            Duration::new(time.tv_sec().unsigned_abs(), u32::try_from(time.tv_nsec()).unwrap_or(0)).as_secs_f64()
+        });
+    let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let source = std::fs::read_to_string(source).unwrap_or_default();
+    format!("boottime {boot:.3}, monotonic {mono:.3}, wall {real:.3}, from {}", source.trim())
 }
 
 fn ask(file: &str) {
@@ -146,6 +148,7 @@ mod tests {
         assert_eq!(Wish::read("GUEST-EXIT 3"), Some(Wish::Exit(3)));
         assert_eq!(Wish::read("GUEST-CUT"), Some(Wish::Cut));
         assert_eq!(Wish::read("GUEST-STALL 1500"), Some(Wish::Stall(Duration::from_millis(1500))));
+        assert_eq!(Wish::read("GUEST-SLEEP 80"), Some(Wish::Sleep(Duration::from_millis(80))));
         for other in ["", "test x ... GUEST-CUT", "GUEST-CUT now", "GUEST-STALL soon", "GUEST-"] {
             assert_eq!(Wish::read(other), None, "{other}");
         }

@@ -7,6 +7,8 @@
 mod initramfs;
 pub mod inside;
 mod kernel;
+pub mod pulse;
+mod wake;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -99,6 +101,11 @@ impl Machine {
         Ok(self)
     }
 
+    /// The socket of QEMU's monitor, while it runs.
+    fn monitor(&self) -> PathBuf {
+        self.directory.join("monitor")
+    }
+
     /// Starts it and waits for its end. Its console goes to standard output, too.
     pub fn boot(&self, limit: Duration) -> anyhow::Result<Ended> {
         let append = format!("console=ttyS0 quiet panic=-1 {}", inside::MARK);
@@ -109,7 +116,9 @@ impl Machine {
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
-            .arg(&self.initramfs);
+            .arg(&self.initramfs)
+            .arg("-monitor")
+            .arg(format!("unix:{},server=on,wait=off", self.monitor().display()));
         for disk in &self.disks {
             machine.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
         }
@@ -134,6 +143,14 @@ impl Machine {
                     kill(id, Signal::SIGSTOP)?;
                     std::thread::sleep(time);
                     kill(id, Signal::SIGCONT)?;
+                }
+                Some(inside::Wish::Sleep(time)) => {
+                    let (name, monitor) = (self.name.clone(), self.monitor());
+                    std::thread::spawn(move || {
+                        if let Err(error) = wake::after(time, &monitor) {
+                            println!("{name}| cannot be woken: {error:#}");
+                        }
+                    });
                 }
                 None => {
                     println!("{}| {line}", self.name);

@@ -18,20 +18,9 @@ const LONG: &str = "some minutes where the processor is emulated";
 const SLOW: Option<&str> =
     Some("not seen to pass yet where the processor is emulated: many tests wait for as long as a real one needs");
 const LONG_CLOCK: Option<&str> = Some("ten minutes where the processor is emulated");
-/// Not a promise about Squall: see docs/testing.md.
-const UNSETTLED: &str = "not seen to pass yet where the processor is emulated";
-
 const SUITES: [Suite; 9] = [
     Suite { name: "power_cut", left_out: &[], on_demand: None },
-    Suite {
-        name: "clock",
-        left_out: &[
-            ("a_lease_that_runs_out_asleep_ends_everything_on_waking", UNSETTLED),
-            ("a_machine_that_stood_still_ends_what_is_over_when_it_goes_on", UNSETTLED),
-            ("an_expired_certificate_blocks_no_undo", UNSETTLED),
-        ],
-        on_demand: LONG_CLOCK,
-    },
+    Suite { name: "clock", left_out: &[], on_demand: LONG_CLOCK },
     Suite { name: "netem", left_out: &[], on_demand: None },
     Suite { name: "packet_filter", left_out: &[], on_demand: None },
     Suite { name: "packet_delay", left_out: &[], on_demand: None },
