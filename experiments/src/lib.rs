@@ -25,6 +25,7 @@ pub mod interrupted;
 pub mod inventory;
 pub mod judge;
 pub mod ledger;
+pub mod load_window;
 pub mod metadata_address;
 pub mod mistake;
 pub mod notification;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::load_window::LoadWindow;
 use crate::plan::Plan;
 use crate::probe::{Judgement, Phase, Sample};
 use crate::wire::Checked;
@@ -169,6 +170,9 @@ pub struct InjectionReport {
     /// A check of the fault itself that the system failed (a killed process did not come back in time): it refutes the hypothesis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmet: Option<String>,
+    /// Of a load, with the terminal state: what became of its requests over time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<LoadWindow>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

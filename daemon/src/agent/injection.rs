@@ -203,7 +203,8 @@ impl Life {
         let outcomes = || self.held.iter().filter_map(|held| held.outcome.as_ref());
         let evidence = outcomes().flat_map(|outcome| outcome.evidence.clone()).collect();
         let unmet = outcomes().find_map(|outcome| outcome.unmet.clone());
-        self.say(state, InjectionReport { detail, evidence, unmet, ..report });
+        let load = outcomes().map(|outcome| &outcome.load).find(|load| !load.is_empty()).cloned().unwrap_or_default();
+        self.say(state, InjectionReport { detail, evidence, unmet, load, ..report });
         self.executor.over(&self.injection);
     }
 

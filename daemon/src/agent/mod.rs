@@ -124,7 +124,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
     let mut starters = Starters::default();
     if !config.ephemeral {
         // On a thread that is not in the sandbox and ends at once; the answers are kept.
-        let _ = thread::Builder::new().name("squall-abilities".to_owned()).spawn(facts::network::abilities);
+        facts::network::begin_to_try();
         // What starts a service hands its own rights on to it: from here on that is not this process.
         let services = services_of(&policy, &journal);
         if !services.is_empty() {

@@ -335,7 +335,7 @@ impl Life {
             detail,
             cause: ending.then_some(injection.cause),
             evidence: if bites { vec![evidence] } else { Vec::new() },
-            unmet: None,
+            ..InjectionReport::default()
         };
         self.unsent.push(ToCoordinator::Changed { injection: name.to_owned(), state, report });
     }

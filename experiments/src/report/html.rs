@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::html_sections::{injection, matrix, probe};
 use super::junit::escape;
-use super::{InjectionRow, Report, timeline, words};
+use super::{InjectionRow, Report, load, rows, timeline, words};
 use crate::probe::{Judgement, Outcome, Phase};
 use crate::run_event::{Event, InjectionState, Verdict};
 
@@ -43,6 +43,10 @@ pub(super) fn content(report: &Report, within: &str) -> String {
         let _ = write!(out, "<section><h2>Timeline</h2>{}</section>", timeline::figure(report));
     }
     section(&mut out, "Probes", report.probes.iter().enumerate(), |out, (index, p)| probe(out, report, p, index));
+    let load = load::rows(report);
+    section(&mut out, "Load", (!load.is_empty()).then_some(load).into_iter(), |out, rows| {
+        let _ = write!(out, "<article>{}</article>", rows::figure(report, "load", &rows, load::KEY));
+    });
     section(&mut out, "Injections", report.injections.iter(), injection);
     section(&mut out, "Breaches", report.breaches.iter().take(1), |out, _| {
         let lines = report.breaches.iter();

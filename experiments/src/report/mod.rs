@@ -6,7 +6,9 @@
 mod html;
 mod html_sections;
 mod junit;
+mod load;
 mod plot;
+mod rows;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod scorecard;

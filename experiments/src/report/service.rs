@@ -8,7 +8,7 @@ use super::{InjectionRow, ProbeReport, words};
 use crate::effect_size::{Comparison, Group, compare};
 use crate::ledger::Account;
 use crate::plan::Plan;
-use crate::probe::{Judgement, Outcome, Phase, Probe};
+use crate::probe::{Judgement, Number, Outcome, Phase, Probe};
 use crate::recovery::{DEFAULT_SUSTAINED, Recovery, Timeline};
 use crate::run_event::{Event, RunEvent};
 use crate::since_fault::{Value, change};
@@ -41,6 +41,9 @@ pub struct AfterFault {
     /// The same from the start of the first request that failed.
     pub down_us: Option<u64>,
     pub change: Option<Change>,
+    /// To the first answer with the value that `reaches` waits for (a number of replicas: time to scale).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached_after_us: Option<u64>,
     /// Of an alert: to the first answer in which it fired (time to detect).
     pub detected_after_us: Option<u64>,
     /// Of an alert: from `ended_us` to the first answer in which it did not fire any more.
@@ -181,6 +184,12 @@ fn after(probe: &Probe, points: &[Point], fault: &Fault, until_us: u64) -> After
             }),
             _ => None,
         });
+    let reached = probe.tolerance.reaches.and_then(|reach| {
+        let reaches = |point: &&Point| {
+            point.outcome == Outcome::Ok && point.value.is_some_and(|value| reach.bound.holds(&Number(value)))
+        };
+        later().find(reaches).map(|point| point.at_us - active_us)
+    });
     let fires = |point: &&Point| point.value.is_some_and(|firing| firing > 0.0);
     let was_quiet = probe.alert.is_some() && before == Some(Value::Number(0.0));
     let detected_us = later().find(fires).map(|point| point.at_us).filter(|_| was_quiet);
@@ -197,6 +206,7 @@ fn after(probe: &Probe, points: &[Point], fault: &Fault, until_us: u64) -> After
         down_us: recovery.recovered_us.zip(recovery.failed_us).map(|(at, failed)| at.saturating_sub(failed)),
         recovery,
         change: changed,
+        reached_after_us: reached,
         detected_after_us: detected_us.map(|at| at.saturating_sub(*active_us)),
         cleared_after_us: cleared_us,
     }
@@ -335,6 +345,7 @@ impl AfterFault {
         if let Some(Change { from, to, after_us }) = &self.change {
             lines.push(("changed", format!("from {from} to {to} in {}", words::time(*after_us))));
         }
+        lines.extend(self.reached_after_us.map(|us| ("reached", format!("in {}", words::time(us)))));
         lines.extend(self.detected_after_us.map(|us| ("detected", format!("in {}", words::time(us)))));
         lines.extend(self.cleared_after_us.map(|us| ("cleared", format!("{} after its end", words::time(us)))));
         lines

@@ -29,3 +29,22 @@ fn alarms_are_false_only_before_the_first_fault_and_each_counts_once() {
     assert_eq!(false_alarms(&points, None), 3);
     assert_eq!(false_alarms(&points[1..], Some(3)), 0, "what fired from the first look on may be from before");
 }
+
+#[test]
+fn a_value_is_reached_with_the_first_answer_that_has_it_after_the_fault() {
+    let text = r#"{"name": "replicas", "prometheus": {"url": "http://p:9090", "query": "up"}, "tolerance": {"reaches": ">= 5 within 10s"}}"#;
+    let probe: Probe = serde_json::from_str(text).expect("a probe");
+    let point = |at_us: u64, value| Point {
+        at_us,
+        outcome: Outcome::Ok,
+        latency_us: 10,
+        value: Some(value),
+        text: None,
+        detail: String::new(),
+    };
+    let fault = Fault { step: "crowd".into(), active_us: 1_000, ended_us: None };
+    // What there was before the fault, and what was asked before it, says nothing.
+    let points = [point(500, 6.0), point(1_005, 5.0), point(2_000, 4.0), point(3_000, 5.0), point(4_000, 6.0)];
+    assert_eq!(after(&probe, &points, &fault, u64::MAX).reached_after_us, Some(2_000));
+    assert_eq!(after(&probe, &points[..3], &fault, u64::MAX).reached_after_us, None);
+}

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::load_window::LoadWindow;
 use crate::plan::{Injection, Plan, PlannedFault, PlannedStep, in_words};
 use crate::run_event::{Event, Evidence, InjectionReport, InjectionState, RevertCause, RunEvent};
 
@@ -36,6 +37,9 @@ pub struct InjectionRow {
     pub bites: Option<bool>,
     /// A check of the fault itself that the system failed.
     pub unmet: Option<String>,
+    /// Of a load: what became of its requests over time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<LoadWindow>,
 }
 
 /// Microseconds since the run was submitted, as the coordinator saw it.
@@ -85,6 +89,7 @@ impl InjectionRow {
             evidence_at_end: Vec::new(),
             bites: None,
             unmet: None,
+            load: Vec::new(),
         }
     }
 
@@ -118,6 +123,9 @@ impl InjectionRow {
         }
         if report.unmet.is_some() {
             self.unmet.clone_from(&report.unmet);
+        }
+        if !report.load.is_empty() {
+            self.load.clone_from(&report.load);
         }
         if !report.evidence.is_empty() {
             let kept = if state.is_terminal() { &mut self.evidence_at_end } else { &mut self.evidence };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use squall_experiments::load_window::LoadWindow;
 use squall_experiments::run_event::{Evidence, InjectionState, Verdict};
 use squall_tests::fleet::Run;
 use squall_tests::scene::{Scene, assert_bites, experiment, reports, within};
@@ -63,6 +64,12 @@ fn requests_that_were_due_while_the_server_stood_still_count_with_their_whole_wa
     // Some 75 of 200 were due in the stall; a closed loop would have sent one of them.
     assert!(load.numbers["p90_ms"] > 500.0 && load.numbers["p50_ms"] < 500.0, "{load:?}");
     assert_eq!(load.bites, Some(true), "{load:?}");
+    // Over time the stall is where its requests were due, and what came before it was not slow.
+    let windows = reports(&run, "b").map(|report| &report.load).find(|load| !load.is_empty()).expect("a series");
+    let of = |what: fn(&LoadWindow) -> u64| windows.iter().map(what).sum::<u64>() as f64;
+    assert_eq!((of(|window| window.due), of(|window| window.good)), (load.numbers["due"], load.numbers["good"]));
+    let slow = windows.iter().filter(|window| window.latency.is_some_and(|latency| latency.max_us > 500_000)).count();
+    assert!((2..=5).contains(&slow) && windows.len() > slow, "{windows:?}");
 }
 
 /// The server's processes on `a`, as numbered outside the lab.

@@ -101,7 +101,7 @@ pub fn hold(processes: &[ProcessId], tether: &mut Tether) -> anyhow::Result<Outc
     }
     let evidence = measure(&tracer);
     tracer.wake();
-    Ok(Outcome { evidence, unmet: None })
+    Ok(Outcome { evidence, ..Outcome::default() })
 }
 
 fn evidence(process: ProcessId, before: &str, start: Option<Duration>, since_us: u64, tracer: &Tracer) -> Evidence {

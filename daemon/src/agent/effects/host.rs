@@ -142,7 +142,7 @@ impl Host {
         let more = if later > 0 { format!(", {later} more since they started") } else { String::new() };
         let still = self.tracer.all_stand_still();
         let after = format!("{first} processes stood still for {frozen_ms} ms{more}");
-        Outcome { evidence: vec![self.evidence(after, Some(still), since_us)], unmet: None }
+        Outcome { evidence: vec![self.evidence(after, Some(still), since_us)], ..Outcome::default() }
     }
 
     fn crash(&mut self, services: &[(Service, PathBuf)], tether: &mut Tether) -> anyhow::Result<Outcome> {

@@ -1,7 +1,11 @@
 //! Load: an open loop of HTTP requests. Each has a moment at which it is due, and its latency counts from then, so a system that stalls is
 //! not spared the requests that would have been sent meanwhile (no coordinated omission). The holder sends them; its death ends it.
 //!
+//! What became of them is told over time as well ([`windows`]).
+//!
 //! A generator that cannot keep its rate says so (`late`, `not_sent`) and proves nothing: then nothing is blamed on the system.
+
+mod windows;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -24,6 +28,7 @@ use tokio::time::Instant;
 
 use super::tether::{Outcome, Tether, Wake};
 use super::{Hold, Prepared, Refusal};
+use windows::Windows;
 
 /// A name must be resolved within this: an agent asks while others wait.
 const RESOLVE: Duration = Duration::from_secs(1);
@@ -83,6 +88,7 @@ struct Seen {
     good: u64,
     /// Words for what went wrong.
     bad: BTreeMap<String, u64>,
+    windows: Windows,
 }
 
 type Shared = Arc<Mutex<Seen>>;
@@ -101,6 +107,7 @@ pub fn hold(load: &Load, hosts: &[(String, Vec<SocketAddr>)], tether: &mut Tethe
         not_sent: 0,
         good: 0,
         bad: BTreeMap::new(),
+        windows: Windows::new(),
     };
     let shared = Arc::new(Mutex::new(seen));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -159,18 +166,28 @@ async fn generate(load: Load, client: Client, start: Instant, shared: Shared) {
             seen.late += u64::from(!full && due.elapsed() > LATE);
             seen.not_sent += u64::from(full);
             seen.sent += u64::from(!full);
+            seen.windows.due(due - start, !full);
         });
         if full {
             continue;
         }
         let url = load.requests[choice.sample(&mut random)].url.clone();
         let id = format!("{:016x}-{number}", load.seed);
-        flying.spawn(request(load.clone(), client.clone(), url, id, due, shared.clone()));
+        flying.spawn(request(load.clone(), client.clone(), url, id, (start, due), shared.clone()));
     }
     while flying.join_next().await.is_some() {}
 }
 
-async fn request(load: Arc<Load>, client: Client, url: String, id: String, due: Instant, shared: Shared) {
+/// `moments`: the start of the load, and when this request is due.
+async fn request(
+    load: Arc<Load>,
+    client: Client,
+    url: String,
+    id: String,
+    moments: (Instant, Instant),
+    shared: Shared,
+) {
+    let (start, due) = moments;
     let exchange = async {
         let method = Method::from_bytes(load.method.as_bytes()).map_err(|_| "no method".to_owned())?;
         let mut request = client.request(method, parse(&url, &id).map_err(|refusal| refusal.0)?);
@@ -188,9 +205,10 @@ async fn request(load: Arc<Load>, client: Client, url: String, id: String, due: 
     };
     let answer = tokio::time::timeout(load.timeout.0, exchange).await;
     let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-    let took = due.elapsed().as_micros() as u64;
+    let took = due.elapsed();
     note(&shared, |seen| {
-        seen.latency.saturating_record(took.max(1));
+        seen.latency.saturating_record((took.as_micros() as u64).max(1));
+        seen.windows.answered(due - start, took, answer.is_ok());
         match answer {
             Ok(()) => seen.good += 1,
             Err(why) => *seen.bad.entry(why).or_default() += 1,
@@ -256,5 +274,5 @@ fn outcome(load: &Load, seen: &Seen, lasted: Duration) -> Outcome {
     };
     let unmet = unmet.filter(|_| kept && answered > 0);
     let evidence = Evidence { what: "load".to_owned(), before: "none".to_owned(), after, bites: Some(kept), numbers };
-    Outcome { evidence: vec![evidence], unmet }
+    Outcome { evidence: vec![evidence], unmet, load: seen.windows.told(lasted) }
 }

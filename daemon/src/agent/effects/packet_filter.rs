@@ -112,7 +112,7 @@ pub fn hold(
     }
     evidence.insert(0, counted(&mut socket, table, &filter.flow, verb(filter.how)));
     take_back(&mut socket, table)?;
-    Ok(Outcome { evidence, unmet: None })
+    Ok(Outcome { evidence, ..Outcome::default() })
 }
 
 /// Deletes the table that this socket owns.

@@ -136,7 +136,7 @@ fn stay_down(service: &Service, mark: &Path, stopping: Duration, down_us: u64, t
         Some(_) => format!("came back by other hands after {:.0} ms", milliseconds(down)),
         None => format!("was down for {:.0} ms", milliseconds(down)),
     };
-    Outcome { evidence: evidence(after, true, &numbers), unmet: None }
+    Outcome { evidence: evidence(after, true, &numbers), ..Outcome::default() }
 }
 
 fn come_back(
@@ -151,7 +151,7 @@ fn come_back(
     while phase(service, mark)?.is_some() {
         if tether.wait(Some(LOOK), None) == Wake::Release {
             let unmet = Some(format!("the service {} was not back when its time was over", service.name));
-            return Ok(Outcome { evidence: Vec::new(), unmet: back_within.and(unmet) });
+            return Ok(Outcome { unmet: back_within.and(unmet), ..Outcome::default() });
         }
         anyhow::ensure!(since(down_us) < service.within(), "the service {} did not start again in time", service.name);
     }
@@ -164,7 +164,7 @@ fn come_back(
     let unmet = late.map(|within| {
         format!("the service {} was back after {:.0} ms and not within {within}", service.name, milliseconds(down))
     });
-    Ok(Outcome { evidence: Vec::new(), unmet })
+    Ok(Outcome { unmet, ..Outcome::default() })
 }
 
 fn said(service: &Service, after: String, bites: Option<bool>, numbers: BTreeMap<String, f64>) -> Evidence {

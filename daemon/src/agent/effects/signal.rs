@@ -88,7 +88,7 @@ pub fn hold(
     watch.back.look(boottime::now_us(), &signal.processes, own);
     let mut evidence = watch.hits.evidence(signal.signal, true);
     evidence.extend(watch.back.evidence(boottime::now_us()));
-    Ok(Outcome { evidence, unmet: watch.back.unmet() })
+    Ok(Outcome { evidence, unmet: watch.back.unmet(), ..Outcome::default() })
 }
 
 /// The life of one signal effect.

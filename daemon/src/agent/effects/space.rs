@@ -184,7 +184,7 @@ pub fn hold(
     while tether.wait(None, None) != Wake::Release {}
 
     let last = Room::of(directory).with_context(place)?;
-    Ok(Outcome { evidence: vec![evidence(directory, bytes, &held, before, last)], unmet: None })
+    Ok(Outcome { evidence: vec![evidence(directory, bytes, &held, before, last)], ..Outcome::default() })
 }
 
 fn evidence(directory: &Path, asked: u64, held: &Held, before: Room, after: Room) -> Evidence {

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use serde::{Deserialize, Serialize};
+use squall_experiments::load_window::LoadWindow;
 use squall_experiments::run_event::Evidence;
 
 use super::Hold;
@@ -57,6 +58,9 @@ pub struct Outcome {
     pub evidence: Vec<Evidence>,
     /// A check of the fault itself that the system failed (see `InjectionReport::unmet`).
     pub unmet: Option<String>,
+    /// Of a load: what became of its requests over time.
+    #[serde(default)]
+    pub load: Vec<LoadWindow>,
 }
 
 /// Why [`Tether::wait`] returned.

@@ -16,10 +16,26 @@ use crate::agent::kernel::netlink::Refused;
 use crate::agent::kernel::nft::{self, Queue, QueueKind};
 use crate::agent::kernel::{links, namespace};
 
+static FOUND: OnceLock<Vec<(Ability, Can)>> = OnceLock::new();
+
 /// PacketFilter, ConnectionState, PacketQueue, Netem. Tried once in the life of the process.
 pub fn abilities() -> Vec<(Ability, Can)> {
-    static FOUND: OnceLock<Vec<(Ability, Can)>> = OnceLock::new();
     FOUND.get_or_init(try_all).clone()
+}
+
+/// Begins to try, on a thread of its own that has the caller's rights. Returns once it has begun: whoever asks from now on waits for its
+/// answers, so that a thread which has given these rights up does not try without them, however late this one gets a processor.
+pub fn begin_to_try() {
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let tries = move || {
+        FOUND.get_or_init(|| {
+            let _ = begun.send(());
+            try_all()
+        });
+    };
+    let _ = std::thread::Builder::new().name("squall-abilities".to_owned()).spawn(tries);
+    // An error: there is no thread, or they were tried before.
+    let _ = has_begun.recv();
 }
 
 /// Refuses, with what is missing, where the host cannot.

@@ -3,13 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Report, availability, words};
+use crate::report::{Report, availability, load, words};
 
 /// None: no probe of the run tells it. Times are microseconds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
-    /// Percent of the requests that succeeded: of the probe with the least.
+    /// Percent of the requests that succeeded: of the probe or the surge with the least.
     pub availability_percent: Option<f64>,
     pub requests: u64,
     pub failed: u64,
@@ -29,11 +29,19 @@ pub struct Figures {
     pub recover_us: Option<u64>,
     /// To the last new value of a probe that follows one (failover).
     pub failover_us: Option<u64>,
+    /// To the value that a probe's `reaches` waits for (scaling).
+    #[serde(default)]
+    pub reached_us: Option<u64>,
 }
 
 impl Figures {
     pub fn of(report: &Report) -> Figures {
         let mut figures = Figures::default();
+        // A surge asks as customers do.
+        let (requests, failed) = load::answered(report);
+        figures.requests += requests;
+        figures.failed += failed;
+        figures.availability_percent = availability(requests - failed, failed).map(|seen| seen.percent);
         for probe in &report.probes {
             // What may degrade is judged by its own tolerance; alerts and values answer no requests of users.
             let serves =
@@ -46,6 +54,7 @@ impl Figures {
             figures.false_alarms += probe.false_alarms;
             for after in &probe.faults {
                 figures.detect_us = figures.detect_us.max(after.detected_after_us);
+                figures.reached_us = figures.reached_us.max(after.reached_after_us);
                 figures.failover_us = figures.failover_us.max(after.change.as_ref().map(|change| change.after_us));
                 if !serves {
                     continue;
@@ -85,6 +94,7 @@ impl Figures {
             false_alarms: worst.false_alarms + one.false_alarms,
             recover_us: worst.recover_us.max(one.recover_us),
             failover_us: worst.failover_us.max(one.failover_us),
+            reached_us: worst.reached_us.max(one.reached_us),
         })
     }
 
@@ -136,6 +146,7 @@ impl Figures {
             ("Time to detect", self.detect()),
             ("Time to recover", self.recover()),
             ("Failover", failover),
+            ("Capacity reached", self.reached_us.map(words::time)),
             ("Duplicated", twice),
             ("False alarms", alarms),
         ];

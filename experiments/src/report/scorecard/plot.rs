@@ -4,17 +4,12 @@
 use std::fmt::Write as _;
 
 use crate::probe::Outcome;
-use crate::report::junit::escape;
-use crate::report::{Point, ProbeReport, Report, timeline, words};
+use crate::report::rows::{self, ROW, Row, greatest, line};
+use crate::report::{Point, ProbeReport, Report, load, timeline, words};
 
 /// At most; fewer where there are few samples, so that a rate is not the noise of counting.
 const COLUMNS: usize = 80;
 const SAMPLES_A_COLUMN: usize = 8;
-/// Pixels.
-const ROW: f64 = 84.0;
-const GAP: f64 = 22.0;
-const TOP: f64 = 40.0;
-const BOTTOM: f64 = 24.0;
 
 /// Of one column of time.
 #[derive(Default, Clone)]
@@ -25,74 +20,31 @@ struct Column {
     sent: usize,
 }
 
+const KEY: &str = "Latency of answered requests: p50 solid, p95 dashed, p99 dotted. Bands: a fault is active.";
+const KEY_WITH_LOAD: &str = "Latency: p50 solid, p95 dashed, p99 dotted; of the probes of answered requests, of the surge from when each was due, failures \
+    included. Bands: a fault is active.";
+
 /// Nothing where no sample was taken. `id` makes ids unique on the page.
 pub fn figure(report: &Report, id: usize) -> String {
     let (followed, served): (Vec<&ProbeReport>, Vec<&ProbeReport>) =
         report.probes.iter().filter(|probe| !probe.points.is_empty()).partition(|probe| is_followed(probe));
-    if report.duration_us == 0 || followed.is_empty() && served.is_empty() {
+    let load = load::rows(report);
+    if report.duration_us == 0 || followed.is_empty() && served.is_empty() && load.is_empty() {
         return String::new();
     }
     let mut rows = Vec::new();
     if !served.is_empty() {
         rows.extend(requests(&served, report));
     }
+    let surge = !load.is_empty();
+    rows.extend(load);
     rows.extend(followed.iter().map(|probe| steps(probe, report)));
-    let bottom = TOP + rows.len() as f64 * (ROW + GAP) - GAP;
-    let mut svg = String::new();
-    for lane in timeline::lanes(report) {
-        let (x, width) = timeline::extent(report, lane.from_us, lane.to_us);
-        let label = escape(&lane.label);
-        let y = 18.0;
-        let _ = write!(
-            svg,
-            "<rect class=\"fault\" x=\"{x:.2}%\" width=\"{width:.2}%\" y=\"{y}\" height=\"{:.1}\"><title>{label}</title></rect>\
-             <rect class=\"bar\" x=\"{x:.2}%\" width=\"{width:.2}%\" y=\"{y}\" height=\"3\"/>\
-             <svg x=\"{x:.2}%\" width=\"{width:.2}%\" y=\"{y}\" height=\"16\"><text class=\"fault\" x=\"4\" y=\"14\">{label}</text></svg>",
-            bottom - y
-        );
-    }
-    timeline::phases(&mut svg, report, bottom);
-    let mut axis = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        let top = TOP + number as f64 * (ROW + GAP);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{0:.1}\" y2=\"{0:.1}\"/><g transform=\"translate(0 {top:.1})\">\
-             <svg class=\"trace\" width=\"100%\" height=\"{ROW}\" viewBox=\"0 0 1000 {ROW}\" preserveAspectRatio=\"none\">{1}</svg></g>\
-             <text class=\"row\" x=\"2\" y=\"{2:.1}\">{3}</text>",
-            top + ROW,
-            row.paths,
-            top + 12.0,
-            escape(&row.title)
-        );
-        for (share, label) in &row.ticks {
-            let _ =
-                write!(axis, "<text x=\"100%\" y=\"{:.1}\">{}</text>", top + ROW - share * ROW + 4.0, escape(label));
-        }
-    }
-    timeline::time_axis(&mut svg, report, bottom);
-    let height = bottom + BOTTOM;
-    let key = match served.is_empty() {
-        true => "",
-        false => {
-            "<figcaption>Latency of answered requests: p50 solid, p95 dashed, p99 dotted. Bands: a fault is active.</figcaption>"
-        }
+    let key = match (served.is_empty(), surge) {
+        (_, true) => KEY_WITH_LOAD,
+        (false, false) => KEY,
+        (true, false) => "",
     };
-    let titles: Vec<&str> = rows.iter().map(|row| row.title.as_str()).collect();
-    format!(
-        "<figure><div class=\"plot\"><svg class=\"scale\" height=\"{height}\" aria-hidden=\"true\">{axis}</svg>\
-         <svg class=\"canvas\" height=\"{height}\" role=\"img\" aria-labelledby=\"s{id}t\"><title id=\"s{id}t\">{}: {} over time</title>{svg}</svg></div>{key}</figure>",
-        escape(&report.name),
-        escape(&titles.join(", "))
-    )
-}
-
-struct Row {
-    title: String,
-    /// On a canvas of 1000 x ROW.
-    paths: String,
-    /// From 0 at the bottom to 1 at the top.
-    ticks: Vec<(f64, String)>,
+    rows::figure(report, &format!("s{id}"), &rows, key)
 }
 
 fn is_followed(probe: &ProbeReport) -> bool {
@@ -190,29 +142,4 @@ fn steps(probe: &ProbeReport, report: &Report) -> Row {
         false => vec![(share(least), format!("{least}")), (share(most), format!("{most}"))],
     };
     Row { title: probe.name.clone(), paths: format!("<path class=\"steps\" d=\"{path}\"/>"), ticks }
-}
-
-fn greatest(values: &[Option<f64>]) -> f64 {
-    values.iter().flatten().copied().fold(1.0, f64::max)
-}
-
-/// Broken where there is nothing to tell.
-fn line(class: &str, values: &[Option<f64>], top: f64) -> String {
-    let width = 1000.0 / values.len().max(1) as f64;
-    let mut path = String::new();
-    let mut down = false;
-    for (place, value) in values.iter().enumerate() {
-        let Some(value) = value else {
-            down = false;
-            continue;
-        };
-        let (x, y) = ((place as f64 + 0.5) * width, ROW - 2.0 - (value / top).clamp(0.0, 1.0) * (ROW - 22.0));
-        let _ = write!(path, "{}{x:.1} {y:.1}", if down { "L" } else { "M" });
-        if !down {
-            // So that a lone column is seen.
-            let _ = write!(path, "h.1");
-        }
-        down = true;
-    }
-    format!("<path class=\"{class}\" d=\"{path}\"/>")
 }

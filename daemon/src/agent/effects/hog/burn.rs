@@ -45,7 +45,7 @@ pub(super) fn hold(workers: u32, load: Percent, tether: &mut Tether) -> anyhow::
                 tether.active(vec![measure(None)]);
                 while tether.wait(None, None) != Wake::Release {}
             }
-            Ok(Outcome { evidence: vec![measure(Some(false))], unmet: None })
+            Ok(Outcome { evidence: vec![measure(Some(false))], ..Outcome::default() })
         })();
         // The scope ends when all workers have seen it.
         stop.store(true, Ordering::Relaxed);

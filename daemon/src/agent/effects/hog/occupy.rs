@@ -44,7 +44,7 @@ pub(super) fn hold(bytes: u64, reserve: u64, tether: &mut Tether) -> anyhow::Res
         }
     }
     let last = evidence(bytes, largest, largest - hoard.bytes(), before, look()?);
-    Ok(Outcome { evidence: vec![last], unmet: None })
+    Ok(Outcome { evidence: vec![last], ..Outcome::default() })
 }
 
 fn look() -> anyhow::Result<Memory> {

@@ -105,7 +105,7 @@ pub fn hold(
     deleted?;
     let mut evidence = evidence?;
     evidence.extend(done?.as_ref().map(engine_did));
-    Ok(Outcome { evidence, unmet: None })
+    Ok(Outcome { evidence, ..Outcome::default() })
 }
 
 /// From active to release. An error: the engine ended by itself, and packets pass undelayed.
