@@ -13,7 +13,7 @@ SHOP_PACKAGES := postgresql patroni etcd-server etcd-client redis-server prometh
 SHOP_PROGRAMS := psql patroni etcd etcdctl redis-server prometheus prometheus-alertmanager pgbackrest haproxy curl wrk
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis toxiproxy-clients bench package package-test fmt lint check deny setup clean guest
+.PHONY: gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis toxiproxy-clients bench package package-test fmt lint check deny setup clean guest gate-noise
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -82,6 +82,10 @@ package-test: ## The package installed, upgraded, removed and purged in a throw-
 toxiproxy-clients: ## The own test suites of Toxiproxy's Node and Python clients against squalld toxiproxy (NODE_CLIENT=DIR, PYTHON_CLIENT=DIR: clones)
 	@cargo build --quiet -p squalld
 	@NODE_CLIENT='$(NODE_CLIENT)' PYTHON_CLIENT='$(PYTHON_CLIENT)' bash tests/toxiproxy-clients.bash
+
+gate-noise: setup ## A hundred real runs of an unchanged example against its baseline: no gate may be refuted (GATES=n, of five runs each)
+	@cargo build --quiet --workspace --bins
+	@GATES='$(or $(GATES),20)' cargo run --quiet -p squall-tests --example gate_noise
 
 bench: setup ## The table of docs/benchmarks.md, measured here and now (release build; WRITE=1 writes the page)
 	@cargo build --quiet --release --workspace --bins

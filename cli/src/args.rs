@@ -52,6 +52,8 @@ pub enum Verb {
     Plan(verbs::plan::Plan),
     /// Run an experiment and judge it
     Run(verbs::run::Run),
+    /// Run experiments on this host alone and compare with accepted runs; the exit code is for CI (real faults need root)
+    Gate(verbs::gate::Gate),
     /// Follow a run
     Watch(verbs::watch::Watch),
     /// Stop a run, or all runs, and undo everything

@@ -43,6 +43,11 @@ pub struct LocalArgs {
 }
 
 impl LocalArgs {
+    /// `--local` of a verb that has nothing else.
+    pub fn own(labels: Vec<String>, policy: Option<PathBuf>, probe_commands: Option<PathBuf>) -> Self {
+        LocalArgs { local: true, labels, policy, probe_commands }
+    }
+
     fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         for label in &self.labels {

@@ -62,7 +62,7 @@ impl ReportFiles {
 }
 
 /// Opens it as it will be opened, changes nothing that is there, and leaves nothing that was not.
-fn tried(path: &Path) -> std::io::Result<()> {
+pub fn tried(path: &Path) -> std::io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(_) => std::fs::remove_file(path),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -7,6 +7,7 @@ pub mod commander;
 pub mod dying;
 pub mod every_effect;
 pub mod fleet;
+pub mod gate_example;
 pub mod guest;
 pub mod ha_shop;
 pub mod holding;

@@ -55,7 +55,7 @@ impl Faults {
 }
 
 fn brief(entry: &Entry) -> serde_json::Value {
-    json!({"name": entry.name, "summary": entry.summary, "reversible": entry.reversible})
+    json!({"name": entry.name, "capabilities": entry.capabilities, "summary": entry.summary, "reversible": entry.reversible})
 }
 
 fn show(entry: &Entry) {
@@ -67,6 +67,9 @@ fn show(entry: &Entry) {
         On::Path => "on: nodes and a path (required)",
     };
     paint::say(needs);
+    if !entry.capabilities.is_empty() {
+        paint::say(format!("An agent that is not root needs: {}", entry.capabilities.join(", ")));
+    }
     if !entry.reversible {
         paint::say("Nobody can bring back what is lost: the node's policy must allow it.");
     }

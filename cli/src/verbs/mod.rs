@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod faults;
 pub mod forget;
 pub mod gameday;
+pub mod gate;
 pub mod halt;
 pub mod lever;
 pub mod man;
@@ -50,6 +51,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Faults(verb) => verb.run(global),
         Verb::Catalogue(verb) => verb.run(global),
         Verb::Audit(verb) => verb.run(global),
+        Verb::Gate(verb) => verb.run(global),
         Verb::Gameday(verb) => wait(verb.run(global)),
         Verb::Webhook(verb) => wait(verb.run(global)),
         Verb::Schedule(verb) => wait(verb.run(global)),

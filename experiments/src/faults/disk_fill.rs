@@ -36,6 +36,7 @@ impl Fault for DiskFill {
     const NAME: &'static str = "disk-fill";
     const SUMMARY: &'static str = "Occupies space on the filesystem of a directory.";
     const ON: On = On::Path;
+    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_OVERRIDE"];
 
     fn check(with: &With, _on: &Target) -> Vec<Mistake> {
         let mut mistakes: Vec<_> =

@@ -19,6 +19,7 @@ impl Fault for HostFreeze {
     type With = With;
     const NAME: &'static str = "host-freeze";
     const SUMMARY: &'static str = "Stops every process of a host but Squall's own and protected ones; they go on where they were when the fault ends.";
+    const CAPABILITIES: &'static [&'static str] = &["CAP_SYS_PTRACE"];
 
     fn compile(_with: &With, scope: &Scope<'_>) -> Result<Compiled, String> {
         scope.require(Ability::ProcessFreeze, "stop all its processes")?;

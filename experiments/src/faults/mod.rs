@@ -39,6 +39,8 @@ pub trait Fault {
     const REVERSIBLE: bool = true;
     /// What of `on:` it uses besides the nodes.
     const ON: On = On::Nodes;
+    /// What a node's agent needs for it that is not root, as capabilities(7) names them; for one's own processes and files less may do.
+    const CAPABILITIES: &'static [&'static str] = &[];
 
     /// Mistakes that the types alone cannot show.
     fn check(_with: &Self::With, _on: &Target) -> Vec<Mistake> {
@@ -131,6 +133,7 @@ pub struct Entry {
     pub summary: &'static str,
     pub reversible: bool,
     pub on: On,
+    pub capabilities: &'static [&'static str],
     pub schema: fn() -> Schema,
     pub check: fn(&Map<String, Value>, &Target) -> Vec<Mistake>,
     /// Several reasons of a refusal are separated by line breaks.
@@ -144,6 +147,7 @@ impl Entry {
             summary: F::SUMMARY,
             reversible: F::REVERSIBLE,
             on: F::ON,
+            capabilities: F::CAPABILITIES,
             schema: || schemars::schema_for!(F::With),
             check: |with, on| {
                 let mut mistakes = F::ON.check(F::NAME, on);

@@ -10,6 +10,9 @@ use crate::inventory::{Ability, Node};
 use crate::select;
 use crate::target::NodeSelector;
 
+/// The last one for the first milliseconds of an agent: what a network can do is tried in one made for it.
+pub(super) const CAPABILITIES: &[&str] = &["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"];
+
 /// The fields of a network fault that say which packets it hits.
 pub(super) struct Reach<'a> {
     pub peers: &'a [IpCidr],

@@ -106,6 +106,7 @@ impl Fault for NetworkLatency {
     const NAME: &'static str = "network-latency";
     const SUMMARY: &'static str = "Delays packets, and on request loses, doubles, reorders or corrupts some of them.";
     const ON: On = On::Interface;
+    const CAPABILITIES: &'static [&'static str] = super::network::CAPABILITIES;
 
     fn check(with: &With, _on: &Target) -> Vec<Mistake> {
         let mut mistakes = with.reach().check();

@@ -68,6 +68,7 @@ impl Fault for NetworkLoss {
     const NAME: &'static str = "network-loss";
     const SUMMARY: &'static str = "Loses a share of the packets at random.";
     const ON: On = On::Interface;
+    const CAPABILITIES: &'static [&'static str] = super::network::CAPABILITIES;
 
     fn check(with: &With, _on: &Target) -> Vec<Mistake> {
         let mut mistakes = with.reach().check();

@@ -116,6 +116,7 @@ impl Fault for NetworkPartition {
     const NAME: &'static str = "network-partition";
     const SUMMARY: &'static str = "Cuts the links between nodes, in one of the classical topologies.";
     const ON: On = On::Interface;
+    const CAPABILITIES: &'static [&'static str] = super::network::CAPABILITIES;
 
     fn check(with: &With, _on: &Target) -> Vec<Mistake> {
         let mut mistakes = with.reach().check();

@@ -35,6 +35,7 @@ impl Fault for ProcessKill {
     const SUMMARY: &'static str = "Sends a signal (KILL by default) to processes, once or repeatedly.";
     const REVERSIBLE: bool = false;
     const ON: On = On::Processes;
+    const CAPABILITIES: &'static [&'static str] = &["CAP_KILL", "CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"];
 
     fn check(with: &With, _on: &Target) -> Vec<Mistake> {
         let mut mistakes = Vec::new();

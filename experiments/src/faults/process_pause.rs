@@ -20,6 +20,7 @@ impl Fault for ProcessPause {
     const SUMMARY: &'static str =
         "Stops processes without ending them; they go on where they were when the fault ends.";
     const ON: On = On::Processes;
+    const CAPABILITIES: &'static [&'static str] = &["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"];
 
     fn compile(_with: &With, scope: &Scope<'_>) -> Result<Compiled, String> {
         scope.require(Ability::ProcessFreeze, "pause processes")?;

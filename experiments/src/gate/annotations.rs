@@ -19,6 +19,9 @@ pub(super) fn lines(gate: &Gate) -> String {
             say("warning", &tried.name, &remark);
         }
     }
+    for trouble in &gate.around {
+        let _ = writeln!(out, "::error title=squall gate::{}", data(trouble));
+    }
     out
 }
 

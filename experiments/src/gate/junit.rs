@@ -15,6 +15,13 @@ pub(super) fn suites(gate: &Gate) -> Result<String, String> {
     for tried in &gate.experiments {
         report.add_test_suite(suite(tried));
     }
+    if !gate.around.is_empty() {
+        let mut suite = TestSuite::new("squall gate");
+        for trouble in &gate.around {
+            suite.add_test_case(TestCase::new("the gate itself", not(NonSuccessKind::Error, "gate", trouble)));
+        }
+        report.add_test_suite(suite);
+    }
     report.to_string().map_err(|error| error.to_string())
 }
 

@@ -33,6 +33,9 @@ pub(super) fn page(gate: &Gate) -> String {
             let _ = writeln!(out, "* {}", plain(&trouble));
         }
     }
+    for trouble in &gate.around {
+        let _ = writeln!(out, "\n**{}**", plain(trouble));
+    }
     let remarks = gate.experiments.iter().flat_map(|tried| tried.remarks().into_iter().map(move |text| (tried, text)));
     for (at, (tried, remark)) in remarks.enumerate() {
         let _ =

@@ -32,6 +32,9 @@ pub struct Gate {
     pub exit_code: u8,
     /// One sentence for each thing that is not as it should be.
     pub why: Vec<String>,
+    /// What happened to the gate itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub around: Vec<String>,
     /// How the comparison was made; None: there was none.
     pub statistics: Option<String>,
     pub experiments: Vec<Tried>,
@@ -172,10 +175,22 @@ impl Gate {
             verdict,
             exit_code: verdict.exit_code(),
             why: why.collect(),
+            around: Vec::new(),
             statistics: baseline.map(|_| compare::stated(&experiments, margin)),
             experiments,
             duration_us,
         }
+    }
+
+    /// Something happened to the gate itself that outranks what its experiments found.
+    pub fn outranked(&mut self, dirty: bool, why: &str) {
+        let verdict = if dirty { Verdict::Dirty } else { Verdict::Inconclusive };
+        if verdict.gravity() >= self.verdict.gravity() {
+            self.verdict = verdict;
+            self.exit_code = verdict.exit_code();
+        }
+        self.why.push(why.to_owned());
+        self.around.push(why.to_owned());
     }
 
     /// For a terminal: a line an experiment, then what is wrong. Plain text.

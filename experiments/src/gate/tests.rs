@@ -73,6 +73,19 @@ fn the_gravest_verdict_is_the_gates_and_what_was_not_run_never_counts_as_held() 
 }
 
 #[test]
+fn what_happened_to_the_gate_itself_outranks_what_held_and_stands_in_every_form() {
+    let mut gate = Gate::judge(vec![tried("a", &[Verdict::Held])], None, false, MARGIN, 0);
+    gate.outranked(true, "squalld ended in the middle");
+    assert_eq!((gate.verdict, gate.exit_code), (Verdict::Dirty, 5));
+    for form in [gate.text(), gate.markdown(), gate.junit().unwrap(), gate.annotations()] {
+        assert!(form.contains("squalld ended in the middle"), "{form}");
+    }
+    let mut refuted = Gate::judge(vec![tried("a", &[Verdict::Refuted])], None, false, MARGIN, 0);
+    refuted.outranked(false, "no answer");
+    assert_eq!(refuted.verdict, Verdict::Refuted, "it is not made better than it is");
+}
+
+#[test]
 fn half_as_slow_again_refutes_and_says_how_sure_that_is() {
     let gate = regressed();
     assert_eq!(gate.verdict, Verdict::Refuted, "{}", gate.text());

@@ -22,6 +22,9 @@ pub(super) fn page(gate: &Gate) -> String {
             let _ = writeln!(out, "                note: {}", words::printable(&remark));
         }
     }
+    for trouble in &gate.around {
+        let _ = writeln!(out, "  {}", words::printable(trouble));
+    }
     if let Some(statistics) = &gate.statistics {
         let _ = writeln!(out, "\n  {statistics}");
     }

@@ -13,6 +13,9 @@ use crate::report::{AfterFault, Point, ProbeReport, Report};
 /// phase stand for them.
 const FEWEST_INTERVALS: u64 = 10;
 
+/// From so many latencies on their median says how fast a machine is; `minSamples` of the probe gives more.
+const FEWEST_BEFORE: usize = 10;
+
 /// By the names of the essential probes: what the others lack is a degradation that the author allows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -64,12 +67,13 @@ fn figures(report: &Report, probe: &ProbeReport, end_us: u64) -> Figures {
     // The value is what such a probe is about; how long a query took says nothing of the service.
     let timed = |spans: &[(u64, u64)]| if probe.has_values() { Vec::new() } else { latencies(&probe.points, spans) };
     let latencies = timed(if own { &under_fault } else { &during });
+    let before = timed(&span(Phase::Before));
     let statistics = probe.phase(Phase::During);
     Figures {
         interval_us,
         requests: statistics.map_or(0, |statistics| statistics.measured as u64),
         failed: statistics.map_or(0, |statistics| statistics.bad as u64),
-        before_us: rank(&timed(&span(Phase::Before)), 50),
+        before_us: rank(&before, 50).filter(|_| before.len() >= FEWEST_BEFORE),
         median_us: rank(&latencies, 50),
         p95_us: rank(&latencies, 95),
         recovery_us: recoveries(&probe.faults, end_us),
