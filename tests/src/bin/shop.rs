@@ -71,12 +71,16 @@ fn up() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As the environment asks for it.
+/// As the environment asks for it: SHOP is `sound`, `weak`, or a weakness or several with commas.
 fn recipe() -> anyhow::Result<Recipe> {
+    let named = |name: &str| {
+        let known = Weakness::ALL.into_iter().find(|weakness| format!("{weakness:?}") == name);
+        known.with_context(|| format!("SHOP is `sound`, `weak` or some of {:?}, not `{name}`", Weakness::ALL))
+    };
     match std::env::var("SHOP").as_deref() {
         Ok("weak") => Ok(Shop::weak_in(Weakness::ALL)),
         Ok("sound" | "") | Err(_) => Ok(Shop::sound()),
-        Ok(other) => anyhow::bail!("SHOP is `sound` or `weak`, not `{other}`"),
+        Ok(some) => Ok(Shop::weak_in(some.split(',').map(named).collect::<anyhow::Result<Vec<_>>>()?)),
     }
 }
 

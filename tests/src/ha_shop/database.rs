@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CONTROL, OPENING, Recipe, Weakness, directory, own, service};
+use super::{CONTROL, OPENING, Recipe, Weakness, backup, directory, own, service};
 use crate::lab::{Finished, Host, Lab, Running, wait_until};
 
 pub(super) const NODES: [&str; 3] = ["db1", "db2", "db3"];
@@ -11,7 +11,10 @@ pub const DISK: &str = "/var/lib/postgresql";
 const DISK_SIZE: &str = "400m";
 /// Patroni writes here who the node is: `database=primary`.
 pub(super) const LABELS: &str = "/run/postgresql/labels";
-const DATA: &str = "/var/lib/postgresql/data";
+pub(super) const DATA: &str = "/var/lib/postgresql/data";
+/// Of Patroni. The first node has one more, with which it makes the database anew from the off-site backup.
+const CONFIG: &str = "/run/shop/patroni.yml";
+const RECOVERY: &str = "/run/shop/patroni-recovery.yml";
 
 pub(super) fn start(lab: &Lab, recipe: &Recipe) -> Vec<Running> {
     let etcd = NODES.map(|name| etcd(lab, lab.host(name)));
@@ -45,23 +48,79 @@ fn patroni(lab: &Lab, host: &Host, recipe: &Recipe) -> Running {
     host.small_disk(DISK, DISK_SIZE);
     directory(host, DATA, "postgres");
     directory(host, "/run/postgresql", "postgres");
-    host.write("/run/shop/patroni.yml", config(lab, host, recipe));
-    service(host, "patroni", Some("postgres"), "patroni", &["/run/shop/patroni.yml"])
+    host.write(CONFIG, config(lab, host, recipe, "initdb"));
+    if host.name() == NODES[0] {
+        host.write(RECOVERY, config(lab, host, recipe, "pgbackrest"));
+    }
+    service(host, "patroni", Some("postgres"), "patroni", &[CONFIG])
 }
 
-fn config(lab: &Lab, host: &Host, recipe: &Recipe) -> String {
+/// What the policy of a database host's agent lets an experiment do to its storage: `service: database-storage` is lost and restored.
+pub(super) fn storage_policy(host: &Host, endpoints: &str) -> String {
+    let own = own();
+    let recovery = if host.name() == NODES[0] { format!(", --recovery, {RECOVERY}") } else { String::new() };
+    format!(
+        "services:\n  database-storage:\n    stop: [{own}, storage, lose, --data, {DATA}]\n    \
+         start: [{own}, storage, restore, --data, {DATA}, --config, {CONFIG}, --endpoints, '{endpoints}'{recovery}]\n    \
+         status: [{own}, storage, status, --at, '{}:8008']\n    within: 2m\n",
+        host.ipv4()
+    )
+}
+
+/// etcd's addresses, as its clients write them.
+pub(super) fn endpoints(lab: &Lab) -> String {
+    NODES.map(|name| format!("{}:2379", lab.host(name).ipv4())).join(",")
+}
+
+/// `method`: how the first node makes the database where there is none. The others get theirs from it and can do nothing else.
+fn config(lab: &Lab, host: &Host, recipe: &Recipe, method: &str) -> String {
     let (name, address) = (host.name(), host.ipv4());
-    let etcd: Vec<String> = NODES.iter().map(|name| format!("{}:2379", lab.host(name).ipv4())).collect();
-    let (synchronous, commit, lag) = match recipe.is(Weakness::UnsafeFailover) {
-        false => (true, "on", 1 << 20),
-        true => (false, "off", 1_u64 << 40),
-    };
+    let bootstrap = if name == NODES[0] { bootstrap(recipe, method) } else { String::new() };
     format!(
         "scope: shop
 name: {name}
 restapi: {{listen: '{address}:8008', connect_address: '{address}:8008'}}
 etcd3: {{hosts: [{etcd}]}}
-bootstrap:
+{bootstrap}postgresql:
+  listen: '0.0.0.0:5432'
+  connect_address: '{address}:5432'
+  data_dir: {DATA}
+  bin_dir: {bin}
+  pgpass: {DISK}/pgpass
+  authentication:
+    superuser: {{username: postgres}}
+    replication: {{username: replicator}}
+    rewind: {{username: postgres}}
+  create_replica_methods: [basebackup]
+  basebackup: {{checkpoint: fast}}
+  callbacks: {{on_start: '{mark}', on_restart: '{mark}', on_role_change: '{mark}'}}
+  parameters: {{unix_socket_directories: /run/postgresql}}
+watchdog: {{mode: 'off'}}
+",
+        etcd = endpoints(lab),
+        mark = format!("{} mark-role {LABELS}", own()),
+        bin = programs(),
+    )
+}
+
+fn bootstrap(recipe: &Recipe, method: &str) -> String {
+    let (synchronous, commit, lag) = match recipe.is(Weakness::UnsafeFailover) {
+        false => (true, "on", 1 << 20),
+        true => (false, "off", 1_u64 << 40),
+    };
+    let (archive, restore) = (backup::command("archive-push %p"), backup::command("archive-get %f \"%p\""));
+    let anew = backup::command("restore");
+    format!(
+        "bootstrap:
+  method: {method}
+  # From the newest backup and all that was archived since.
+  pgbackrest:
+    command: {anew}
+    no_params: true
+    recovery_conf:
+      restore_command: '{restore}'
+      recovery_target_timeline: latest
+      recovery_target_action: promote
   dcs:
     # The shortest that keeps loop_wait + 2 * retry_timeout <= ttl.
     ttl: 10
@@ -90,36 +149,22 @@ bootstrap:
         autovacuum_max_workers: 1
         jit: 'off'
         track_commit_timestamp: 'off'
+        archive_mode: 'on'
+        archive_command: '{archive}'
+        # What is not archived yet is lost with all three disks.
+        archive_timeout: 5s
   initdb: [{{encoding: UTF8}}, {{locale: C}}, data-checksums, {{wal-segsize: '4'}}]
   pg_hba:
     # A lab has no strangers.
     - local all all trust
     - host all all 10.77.0.0/16 trust
     - host replication all 10.77.0.0/16 trust
-postgresql:
-  listen: '0.0.0.0:5432'
-  connect_address: '{address}:5432'
-  data_dir: {DATA}
-  bin_dir: {bin}
-  pgpass: {DISK}/pgpass
-  authentication:
-    superuser: {{username: postgres}}
-    replication: {{username: replicator}}
-    rewind: {{username: postgres}}
-  create_replica_methods: [basebackup]
-  basebackup: {{checkpoint: fast}}
-  callbacks: {{on_start: '{mark}', on_restart: '{mark}', on_role_change: '{mark}'}}
-  parameters: {{unix_socket_directories: /run/postgresql}}
-watchdog: {{mode: 'off'}}
-",
-        etcd = etcd.join(", "),
-        mark = format!("{} mark-role {LABELS}", own()),
-        bin = programs(),
+"
     )
 }
 
 /// Where Debian puts the newest PostgreSQL's own programs.
-fn programs() -> String {
+pub(super) fn programs() -> String {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max();
     let newest = newest.expect("PostgreSQL is installed: make shop installs what is missing");

@@ -7,6 +7,7 @@
 //! println!("{}", fleet.squall(&["nodes"]).stdout);
 //! ```
 
+pub mod backup;
 mod balancer;
 mod database;
 mod monitoring;
@@ -57,21 +58,35 @@ pub enum Weakness {
     NoAlerts,
     /// The autoscaler takes a load that it cannot measure for no load, and takes replicas away at once.
     HastyScaler,
+    /// What PostgreSQL archives is thrown away, and it is told that all is well: the backup grows old.
+    BrokenArchive,
 }
 
 impl Weakness {
-    pub const ALL: [Weakness; 5] = [
+    pub const ALL: [Weakness; 6] = [
         Weakness::NoHealthCheck,
         Weakness::UnsafeFailover,
         Weakness::NoFallback,
         Weakness::NoAlerts,
         Weakness::HastyScaler,
+        Weakness::BrokenArchive,
     ];
 }
 
 /// What the shop is made of; `make shop` installs what is missing.
-const PROGRAMS: [&str; 8] =
-    ["haproxy", "psql", "patroni", "etcd", "redis-server", "prometheus", "prometheus-alertmanager", "curl"];
+const PROGRAMS: [&str; 11] = [
+    "haproxy",
+    "psql",
+    "patroni",
+    "etcd",
+    "redis-server",
+    "prometheus",
+    "prometheus-alertmanager",
+    "curl",
+    "pgbackrest",
+    "etcdctl",
+    "openssl",
+];
 
 /// True if a shop can be opened here. Otherwise the test is reported as skipped and must return.
 pub fn is_possible(test: &str) -> bool {
@@ -104,6 +119,7 @@ impl Recipe {
             [("shop.lab", "lb"), ("database.lab", "lb"), ("prometheus.lab", "mon"), ("alertmanager.lab", "mon")];
         let lab = aliases.iter().fold(blueprint, |blueprint, (alias, host)| blueprint.alias(alias, host)).start();
         let mut programs = Vec::new();
+        programs.extend(backup::start(&lab));
         // The database takes longest: it is started first.
         programs.extend(database::start(&lab, &self));
         programs.extend(service::cache(&lab));
@@ -114,6 +130,10 @@ impl Recipe {
         let mut shop = Shop { programs, lab, recipe: self, opened_after: Duration::ZERO };
         shop.wait_for_replicas();
         database::fill(&shop.lab);
+        backup::first(&shop.lab);
+        if shop.recipe.is(Weakness::BrokenArchive) {
+            backup::break_archive(&shop.lab);
+        }
         shop.wait_open();
         shop.opened_after = begun.elapsed();
         shop
@@ -156,8 +176,19 @@ impl Shop {
 
     /// The coordinator, and an agent on every other host.
     pub fn fleet(&self) -> Fleet<'_> {
-        let agents: Vec<_> = HOSTS.iter().map(|(name, ..)| (*name, agent(name))).collect();
+        let agents: Vec<_> = HOSTS.iter().map(|(name, ..)| (*name, self.agent(name))).collect();
         Fleet::start(&self.lab, CONTROL, &agents)
+    }
+
+    /// Of a host, as its operator would set it up: on a database host the policy lets an experiment lose its storage.
+    fn agent(&self, name: &str) -> Agent {
+        let policy = match name {
+            name if database::NODES.contains(&name) => {
+                database::storage_policy(self.host(name), &database::endpoints(&self.lab))
+            }
+            _ => return agent(name),
+        };
+        Agent { policy, ..agent(name) }
     }
 
     /// curl as a customer: method, path, body; status and answer.

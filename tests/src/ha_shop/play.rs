@@ -62,9 +62,12 @@ pub fn names(suite_or_name: &str) -> Vec<&'static str> {
 }
 
 /// What suites are for: an experiment that must hold on the sound shop and be refuted on one with this weakness.
-pub const FINDINGS: [(&str, Weakness); 4] = [
+pub const FINDINGS: [(&str, Weakness); 6] = [
     ("balance-one-cut-off", Weakness::NoHealthCheck),
     ("scaling-metrics-cut", Weakness::HastyScaler),
     ("alert-cache-hung", Weakness::NoAlerts),
     ("degrade-recommendations-hung", Weakness::NoFallback),
+    ("replication-primary-cut-from-peers", Weakness::UnsafeFailover),
+    // The last: what it destroys comes back with sound settings.
+    ("recovery-database-destroyed", Weakness::BrokenArchive),
 ];
