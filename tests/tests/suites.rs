@@ -17,7 +17,13 @@ fn plays_as(recipe: Recipe, expected: Verdict) {
     let shop = recipe.start();
     let fleet = shop.fleet();
     for (name, weakness) in FINDINGS {
-        let played = play(&shop, &fleet, name);
+        let mut played = play(&shop, &fleet, name);
+        // It says nothing of the shop: a busy machine held the sender of a crowd back, for one.
+        for _ in 0..2 {
+            if played.verdict == Some(Verdict::Inconclusive) {
+                played = play(&shop, &fleet, name);
+            }
+        }
         assert_eq!(played.verdict, Some(expected), "{name}, which is for {weakness:?}:\n{}", played.text);
     }
 }

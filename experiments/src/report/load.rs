@@ -1,6 +1,6 @@
 //! What a load saw, over the time of the run: how much was sent, the share that failed, latency percentiles. As measured by its senders.
 
-use super::rows::{Row, greatest, line};
+use super::rows::{Row, greatest, line, ticks};
 use super::{InjectionRow, Report, words};
 use crate::load_window::LoadWindow;
 
@@ -36,11 +36,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         ["p99", "p95", "p50"].iter().zip(&latency).map(|(class, values)| line(class, values, top_latency)).collect();
     let row = |title: &str, paths, ticks| Row { title: title.to_owned(), paths, ticks };
     vec![
-        row(
-            "surge: requests a second",
-            line("rate", &rate, top_rate),
-            vec![(0.0, "0".to_owned()), (1.0, format!("{top_rate:.0}"))],
-        ),
+        row("surge: requests a second", line("rate", &rate, top_rate), ticks("0", format!("{top_rate:.0}"))),
         row("surge: failed", line("errors", &errors, 100.0), vec![(0.0, "0%".to_owned()), (1.0, "100%".to_owned())]),
         row("surge: latency p50, p95, p99", lines, vec![(0.0, "0".to_owned()), (1.0, words::time(top_latency as u64))]),
     ]

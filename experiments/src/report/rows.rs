@@ -66,6 +66,17 @@ pub(super) fn figure(report: &Report, id: &str, rows: &[Row], key: &str) -> Stri
     )
 }
 
+/// Pixels from the top of a row: of a value as a share of the greatest.
+fn y(share: f64) -> f64 {
+    ROW - 2.0 - share.clamp(0.0, 1.0) * (ROW - 22.0)
+}
+
+/// Zero and the greatest value, where [`line`] draws them.
+pub(super) fn ticks(zero: &str, greatest: String) -> Vec<(f64, String)> {
+    let height = |share: f64| (ROW - y(share)) / ROW;
+    vec![(height(0.0), zero.to_owned()), (height(1.0), greatest)]
+}
+
 pub(super) fn greatest(values: &[Option<f64>]) -> f64 {
     values.iter().flatten().copied().fold(1.0, f64::max)
 }
@@ -80,7 +91,7 @@ pub(super) fn line(class: &str, values: &[Option<f64>], top: f64) -> String {
             down = false;
             continue;
         };
-        let (x, y) = ((place as f64 + 0.5) * width, ROW - 2.0 - (value / top).clamp(0.0, 1.0) * (ROW - 22.0));
+        let (x, y) = ((place as f64 + 0.5) * width, y(value / top));
         let _ = write!(path, "{}{x:.1} {y:.1}", if down { "L" } else { "M" });
         if !down {
             // So that a lone column is seen.

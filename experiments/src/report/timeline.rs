@@ -64,11 +64,18 @@ pub(super) fn extent(report: &Report, from_us: u64, to_us: u64) -> (f64, f64) {
 }
 
 /// Names above, hairlines between.
+/// Percent of a plot's width.
+const LEAST_FOR_A_WORD: f64 = 6.0;
+
 pub(super) fn phases(svg: &mut String, report: &Report, bottom: f64) {
     for span in &report.phases {
         let (x, width) = extent(report, span.from_us, span.to_us);
         let name = words::phase(span.phase);
         let _ = write!(svg, "<line class=\"phase\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y1=\"0\" y2=\"{bottom:.1}\"/>");
+        // A word of which half could be seen says nothing.
+        if width < LEAST_FOR_A_WORD {
+            continue;
+        }
         let _ = write!(
             svg,
             "<svg x=\"{x:.2}%\" width=\"{width:.2}%\" y=\"0\" height=\"18\"><text class=\"phase\" x=\"5\" y=\"12\">{name}</text></svg>"

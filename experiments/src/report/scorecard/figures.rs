@@ -101,8 +101,8 @@ impl Figures {
     /// `99.95%, 3.3 nines`.
     pub fn availability(&self) -> Option<String> {
         let percent = self.availability_percent?;
-        let nines = availability(self.requests.saturating_sub(self.failed), self.failed).and_then(|seen| seen.nines);
-        let nines = nines.map(|nines| format!(", {nines:.1} nines")).unwrap_or_default();
+        let lacks = 1.0 - percent / 100.0;
+        let nines = if lacks > 0.0 { format!(", {:.1} nines", -lacks.log10()) } else { String::new() };
         Some(format!("{}{nines}", words::share(percent)))
     }
 

@@ -118,7 +118,11 @@ fn table(out: &mut String, card: &Scorecard) {
             mark(tone, path, word)
         );
         for (label, value) in cells {
-            let value = value.map_or("<span class=\"quiet\">not measured</span>".to_owned(), |value| escape(&value));
+            let value = value.map_or(
+                "<span class=\"quiet\" title=\"not measured\" aria-label=\"not measured\" role=\"img\">\u{2013}</span>"
+                    .to_owned(),
+                |value| escape(&value),
+            );
             let _ = write!(out, "<td data-label=\"{label}\">{value}</td>");
         }
         out.push_str("</tr>");
@@ -128,6 +132,9 @@ fn table(out: &mut String, card: &Scorecard) {
 
 fn section(out: &mut String, card: &Scorecard, suite: &Suite, number: usize, runs: Option<&str>) {
     let _ = write!(out, "<section id=\"suite-{number}\"><h2>{}</h2>", escape(&suite.name));
+    if let Some(question) = suite.question() {
+        let _ = write!(out, "<p class=\"about\">{}</p>", escape(question));
+    }
     for experiment in &suite.experiments {
         let Card { step, name, hypothesis, run, verdict, why, figures, change } = experiment;
         let (word, tone, path) = verdict_sign_or_not_run(*verdict);

@@ -31,6 +31,9 @@ pub fn page(card: &Scorecard) -> String {
     }
     for suite in &card.suites {
         let _ = write!(out, "\n## {}\n\n", plain(&suite.name));
+        if let Some(question) = suite.question() {
+            let _ = writeln!(out, "{question}\n");
+        }
         for experiment in &suite.experiments {
             let Card { name, hypothesis, why, .. } = experiment;
             let _ = writeln!(

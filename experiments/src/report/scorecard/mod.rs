@@ -14,8 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Report;
+use crate::catalogue;
 use crate::game_day::StepKind;
-use crate::game_day::event::DayEvent;
+use crate::game_day::event::{DayEvent, Happened};
 use crate::game_day::status::{CheckTold, DayStatus, DaySummary, Note, Progress, StepNow};
 use crate::run_event::{RunEvent, Verdict};
 
@@ -65,13 +66,19 @@ pub struct Suite {
     pub change: Option<Change>,
 }
 
+impl Suite {
+    /// What it asks, if it is one of the catalogue's.
+    pub fn question(&self) -> Option<&'static str> {
+        catalogue::SUITES.iter().find(|known| known.name == self.name).map(|known| known.question)
+    }
+}
+
 /// One experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Card {
     pub step: usize,
     pub name: String,
-    /// Empty: it never ran.
     pub hypothesis: String,
     /// The evidence. None: it never ran.
     pub run: Option<String>,
@@ -96,10 +103,12 @@ impl Scorecard {
         let status = DayStatus::of(&day.id, &day.events)?;
         let reports: BTreeMap<String, Report> =
             day.runs.iter().map(|(run, events)| (run.clone(), Report::of(run, events))).collect();
+        // What never ran had a claim too.
+        let claims = claims(&day.events);
         let mut suites: Vec<Suite> = Vec::new();
         for step in status.steps.iter().filter(|step| step.step.kind == StepKind::Experiment) {
             let name = step.step.suite.clone().unwrap_or_else(|| OTHER.to_owned());
-            let card = card(step, &reports, before.as_ref());
+            let card = card(step, claims.get(&step.step.step), &reports, before.as_ref());
             match suites.iter_mut().find(|suite| suite.name == name) {
                 Some(suite) => suite.experiments.push(card),
                 None => {
@@ -149,7 +158,22 @@ impl Scorecard {
     }
 }
 
-fn card(step: &StepNow, reports: &BTreeMap<String, Report>, before: Option<&Scorecard>) -> Card {
+/// What each experiment of the agenda claims, by the number of its step.
+fn claims(events: &[DayEvent]) -> BTreeMap<usize, String> {
+    let day = events.iter().find_map(|event| match &event.event {
+        Happened::Started { day, .. } => Some(day),
+        _ => None,
+    });
+    let steps = day.map(|day| day.steps()).unwrap_or_default();
+    steps.iter().filter_map(|step| Some((step.step, step.experiment()?.hypothesis.clone()))).collect()
+}
+
+fn card(
+    step: &StepNow,
+    claim: Option<&String>,
+    reports: &BTreeMap<String, Report>,
+    before: Option<&Scorecard>,
+) -> Card {
     let report = step.run.as_ref().and_then(|run| reports.get(run));
     let mut old = before.iter().flat_map(|before| before.suites.iter().flat_map(|suite| &suite.experiments));
     let old = old.rfind(|card| card.name == step.step.name && card.run.is_some());
@@ -161,7 +185,7 @@ fn card(step: &StepNow, reports: &BTreeMap<String, Report>, before: Option<&Scor
     Card {
         step: step.step.step,
         name: step.step.name.clone(),
-        hypothesis: report.map(|report| report.hypothesis.clone()).unwrap_or_default(),
+        hypothesis: report.map(|report| report.hypothesis.clone()).or(claim.cloned()).unwrap_or_default(),
         run: step.run.clone(),
         verdict: step.verdict,
         why,

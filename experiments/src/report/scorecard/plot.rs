@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::probe::Outcome;
-use crate::report::rows::{self, ROW, Row, greatest, line};
+use crate::report::rows::{self, ROW, Row, greatest, line, ticks};
 use crate::report::{Point, ProbeReport, Report, load, timeline, words};
 
 /// At most; fewer where there are few samples, so that a rate is not the noise of counting.
@@ -88,17 +88,17 @@ fn requests(probes: &[&ProbeReport], report: &Report) -> Vec<Row> {
         Row {
             title: "requests a second".to_owned(),
             paths: line("rate", &rate, top_rate),
-            ticks: vec![(0.0, "0".to_owned()), (1.0, format!("{top_rate:.0}"))],
+            ticks: ticks("0", format!("{top_rate:.0}")),
         },
         Row {
             title: "failed".to_owned(),
             paths: line("errors", &errors, 100.0),
-            ticks: vec![(0.0, "0%".to_owned()), (1.0, "100%".to_owned())],
+            ticks: ticks("0%", "100%".to_owned()),
         },
         Row {
             title: "latency: p50, p95, p99".to_owned(),
             paths: lines,
-            ticks: vec![(0.0, "0".to_owned()), (1.0, words::time(top_latency as u64))],
+            ticks: ticks("0", words::time(top_latency as u64)),
         },
     ]
 }

@@ -55,6 +55,7 @@ fn a_suite_has_the_gravest_verdict_and_the_worst_figures_and_what_they_were_last
     let left_out = &card.suites[1].experiments[0];
     assert_eq!((left_out.run.as_ref(), left_out.verdict, &left_out.figures), (None, None, &Figures::default()));
     assert!(left_out.why.contains("left out"), "{}", left_out.why);
+    assert!(left_out.hypothesis.contains("database"), "it had a claim: {}", left_out.hypothesis);
     assert_eq!(card.since.as_ref().unwrap().id, "d1");
 }
 
