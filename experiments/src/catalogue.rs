@@ -104,12 +104,7 @@ pub static SUITES: &[Suite] = &[
         "degrade-recommendations-hung",
         "degrade-recommendations-slow",
     ),
-    suite!(
-        "disaster-recovery",
-        "Does it come back when everything is lost?",
-        "recovery-database-destroyed",
-        "recovery-drill",
-    ),
+    suite!("disaster-recovery", "Does it come back when everything is lost?", "recovery-drill",),
 ];
 
 /// (name, text) of each game day that ships with Squall.

@@ -1,10 +1,11 @@
 //! Rules of ledgers, alerts and the tolerances that count from the fault.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::probe::url;
 use super::{Found, Problem, shown};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Step};
 use crate::ledger::{LedgerProbe, MOST_RECORDS};
 use crate::probe::{AlertProbe, HttpProbe, Probe};
 use crate::units::Span;
@@ -153,10 +154,22 @@ pub(super) fn kinds(found: &mut Found, probe: &Probe, has_value: bool) {
     }
 }
 
+/// Of each fault the time for which it is watched: while it lasts, and through the waits until the next one.
+fn watched(method: &[Step]) -> Vec<Span> {
+    let faults = method.iter().enumerate().filter(|(_, step)| step.fault.is_some());
+    let span = |(at, step): (usize, &Step)| {
+        let rest = method[at + 1..].iter().map_while(|next| if next.fault.is_none() { Some(next.wait) } else { None });
+        let waits: Duration = rest.flatten().map(|wait| wait.0).sum();
+        let lasts = step.duration?.0;
+        Some(Span(if step.background { lasts.max(waits) } else { lasts + waits }))
+    };
+    faults.filter_map(span).collect()
+}
+
 /// What needs the whole experiment: times that a fault must last for, controls, the number of records.
 pub(super) fn together(experiment: &Experiment) -> Vec<Problem> {
     let mut found = Found::at("/steadyState");
-    let faults = || experiment.method.iter().filter(|step| step.fault.is_some()).filter_map(|step| step.duration);
+    let spans = watched(&experiment.method);
     for (index, probe) in experiment.steady_state.iter().enumerate() {
         let tolerance = &probe.tolerance;
         let waits = [
@@ -166,9 +179,10 @@ pub(super) fn together(experiment: &Experiment) -> Vec<Problem> {
             ("firesWithin", tolerance.fires_within),
         ];
         for (field, limit) in waits.iter().filter_map(|(field, limit)| Some((field, (*limit)?))) {
-            if let Some(short) = faults().filter(|lasts| *lasts <= limit).min() {
+            if let Some(short) = spans.iter().filter(|lasts| **lasts <= limit).min() {
                 let message = format!("`{field}` waits for {limit}, but a fault ends after {short}: nobody could tell");
-                found.add(&format!("/{index}/tolerance/{field}"), message, "keep the fault longer (`for`)");
+                let hint = "keep the fault longer (`for`), or let a `wait` follow it";
+                found.add(&format!("/{index}/tolerance/{field}"), message, hint);
             }
         }
         if let Some(name) = &probe.control {

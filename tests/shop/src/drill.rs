@@ -95,6 +95,13 @@ impl Options {
         let mut command = Command::new(self.programs.join("postgres"));
         command.args(["-D", &format!("{scratch}"), "-c", "listen_addresses=", "-c", "archive_mode=off"]);
         command.args(["-c", &format!("unix_socket_directories={scratch}"), "-c", "synchronous_standby_names="]);
+        // Patroni writes where these files were on the host that was backed up.
+        command.args([
+            "-c",
+            &format!("hba_file={scratch}/pg_hba.conf"),
+            "-c",
+            &format!("ident_file={scratch}/pg_ident.conf"),
+        ]);
         let log = std::fs::File::create(self.scratch.join("log")).context("its log")?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         command.spawn().context("postgres")

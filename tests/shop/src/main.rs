@@ -12,7 +12,6 @@ mod metrics;
 mod recommend;
 mod scaler;
 mod serve;
-mod storage;
 
 use clap::{Parser, Subcommand};
 
@@ -35,9 +34,6 @@ enum Verb {
     MarkRole(mark_role::Options),
     /// Starts and stops replicas from measured load and registers them in haproxy
     Scale(scaler::Options),
-    /// A database host's storage: the disaster and the restore
-    #[command(subcommand)]
-    Storage(storage::Options),
     /// Restores the newest backup whenever it is asked, and says what it lacks
     Drill(drill::Options),
 }
@@ -56,7 +52,6 @@ fn main() -> anyhow::Result<()> {
             Verb::Recommend(options) => recommend::run(options).await,
             Verb::MarkRole(options) => mark_role::run(&options),
             Verb::Scale(options) => scaler::run(options).await,
-            Verb::Storage(options) => storage::run(&options),
             Verb::Drill(options) => drill::run(options).await,
         }
     })

@@ -12,9 +12,7 @@ const DISK_SIZE: &str = "400m";
 /// Patroni writes here who the node is: `database=primary`.
 pub(super) const LABELS: &str = "/run/postgresql/labels";
 pub(super) const DATA: &str = "/var/lib/postgresql/data";
-/// Of Patroni. The first node has one more, with which it makes the database anew from the off-site backup.
 const CONFIG: &str = "/run/shop/patroni.yml";
-const RECOVERY: &str = "/run/shop/patroni-recovery.yml";
 
 pub(super) fn start(lab: &Lab, recipe: &Recipe) -> Vec<Running> {
     let etcd = NODES.map(|name| etcd(lab, lab.host(name)));
@@ -48,23 +46,8 @@ fn patroni(lab: &Lab, host: &Host, recipe: &Recipe) -> Running {
     host.small_disk(DISK, DISK_SIZE);
     directory(host, DATA, "postgres");
     directory(host, "/run/postgresql", "postgres");
-    host.write(CONFIG, config(lab, host, recipe, "initdb"));
-    if host.name() == NODES[0] {
-        host.write(RECOVERY, config(lab, host, recipe, "pgbackrest"));
-    }
+    host.write(CONFIG, config(lab, host, recipe));
     service(host, "patroni", Some("postgres"), "patroni", &[CONFIG])
-}
-
-/// What the policy of a database host's agent lets an experiment do to its storage: `service: database-storage` is lost and restored.
-pub(super) fn storage_policy(host: &Host, endpoints: &str) -> String {
-    let own = own();
-    let recovery = if host.name() == NODES[0] { format!(", --recovery, {RECOVERY}") } else { String::new() };
-    format!(
-        "services:\n  database-storage:\n    stop: [{own}, storage, lose, --data, {DATA}]\n    \
-         start: [{own}, storage, restore, --data, {DATA}, --config, {CONFIG}, --endpoints, '{endpoints}'{recovery}]\n    \
-         status: [{own}, storage, status, --at, '{}:8008']\n    within: 2m\n",
-        host.ipv4()
-    )
 }
 
 /// etcd's addresses, as its clients write them.
@@ -72,10 +55,9 @@ pub(super) fn endpoints(lab: &Lab) -> String {
     NODES.map(|name| format!("{}:2379", lab.host(name).ipv4())).join(",")
 }
 
-/// `method`: how the first node makes the database where there is none. The others get theirs from it and can do nothing else.
-fn config(lab: &Lab, host: &Host, recipe: &Recipe, method: &str) -> String {
+fn config(lab: &Lab, host: &Host, recipe: &Recipe) -> String {
     let (name, address) = (host.name(), host.ipv4());
-    let bootstrap = if name == NODES[0] { bootstrap(recipe, method) } else { String::new() };
+    let bootstrap = if name == NODES[0] { bootstrap(recipe) } else { String::new() };
     format!(
         "scope: shop
 name: {name}
@@ -103,24 +85,14 @@ watchdog: {{mode: 'off'}}
     )
 }
 
-fn bootstrap(recipe: &Recipe, method: &str) -> String {
+fn bootstrap(recipe: &Recipe) -> String {
     let (synchronous, commit, lag) = match recipe.is(Weakness::UnsafeFailover) {
         false => (true, "on", 1 << 20),
         true => (false, "off", 1_u64 << 40),
     };
-    let (archive, restore) = (backup::command("archive-push %p"), backup::command("archive-get %f \"%p\""));
-    let anew = backup::command("restore");
+    let archive = backup::command("archive-push %p");
     format!(
         "bootstrap:
-  method: {method}
-  # From the newest backup and all that was archived since.
-  pgbackrest:
-    command: {anew}
-    no_params: true
-    recovery_conf:
-      restore_command: '{restore}'
-      recovery_target_timeline: latest
-      recovery_target_action: promote
   dcs:
     # The shortest that keeps loop_wait + 2 * retry_timeout <= ttl.
     ttl: 10

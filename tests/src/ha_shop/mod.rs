@@ -176,19 +176,8 @@ impl Shop {
 
     /// The coordinator, and an agent on every other host.
     pub fn fleet(&self) -> Fleet<'_> {
-        let agents: Vec<_> = HOSTS.iter().map(|(name, ..)| (*name, self.agent(name))).collect();
+        let agents: Vec<_> = HOSTS.iter().map(|(name, ..)| (*name, agent(name))).collect();
         Fleet::start(&self.lab, CONTROL, &agents)
-    }
-
-    /// Of a host, as its operator would set it up: on a database host the policy lets an experiment lose its storage.
-    fn agent(&self, name: &str) -> Agent {
-        let policy = match name {
-            name if database::NODES.contains(&name) => {
-                database::storage_policy(self.host(name), &database::endpoints(&self.lab))
-            }
-            _ => return agent(name),
-        };
-        Agent { policy, ..agent(name) }
     }
 
     /// curl as a customer: method, path, body; status and answer.

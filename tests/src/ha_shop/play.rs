@@ -68,6 +68,5 @@ pub const FINDINGS: [(&str, Weakness); 6] = [
     ("alert-cache-hung", Weakness::NoAlerts),
     ("degrade-recommendations-hung", Weakness::NoFallback),
     ("replication-primary-cut-from-peers", Weakness::UnsafeFailover),
-    // The last: what it destroys comes back with sound settings.
-    ("recovery-database-destroyed", Weakness::BrokenArchive),
+    ("recovery-drill", Weakness::BrokenArchive),
 ];
