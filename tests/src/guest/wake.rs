@@ -1,6 +1,6 @@
 //! Wakes a machine that sleeps, as a person at its power button does: by QEMU's monitor (`system_wakeup`).
 //!
-//! Not by the emulated clock's alarm: one that rang once wakes the next sleeps as they begin.
+//! Not by the emulated clock's alarm, which may ring before the machine has fallen asleep: this asks until it is.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
