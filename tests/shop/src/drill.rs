@@ -19,8 +19,9 @@ use tokio_postgres::NoTls;
 
 /// From an empty directory to a database that answers.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// In seconds; none if there is no order.
-const NEWEST: &str = "SELECT count(*), extract(epoch FROM max(written))::float8 FROM orders";
+/// Times in seconds; none if there is no order.
+const ORDERS: &str =
+    "SELECT count(*), extract(epoch FROM min(written))::float8, extract(epoch FROM max(written))::float8 FROM orders";
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -77,7 +78,7 @@ impl Options {
     async fn drill(&self) -> anyhow::Result<Value> {
         self.empty().await?;
         // Asked before the restore: what is written during it cannot be asked of the backup.
-        let (in_use, newest) = newest(&self.database).await.context("the database in use")?;
+        let in_use = orders(&self.database).await.context("the database in use")?;
         let config = format!("--config={}", self.config);
         let restored = Command::new("pgbackrest").args([&config, "--stanza=shop", "restore"]).output().await?;
         let said = String::from_utf8_lossy(&restored.stdout) + String::from_utf8_lossy(&restored.stderr);
@@ -85,9 +86,11 @@ impl Options {
         let mut server = self.start()?;
         let found = self.until_restored(&mut server).await;
         let _ = server.kill().await;
-        let (there, restored) = found?;
-        let lost = (newest.unwrap_or(0.0) - restored.unwrap_or(0.0)).max(0.0);
-        Ok(json!({"orders": there, "ordersInUse": in_use, "secondsLost": lost}))
+        let there = found?;
+        // A backup without any order lacks all the time in which there are some.
+        let kept_until = there.newest.or(in_use.oldest).unwrap_or_default();
+        let lost = (in_use.newest.unwrap_or_default() - kept_until).max(0.0);
+        Ok(json!({"orders": there.count, "ordersInUse": in_use.count, "secondsLost": lost}))
     }
 
     fn start(&self) -> anyhow::Result<Child> {
@@ -107,7 +110,7 @@ impl Options {
         command.spawn().context("postgres")
     }
 
-    async fn until_restored(&self, server: &mut Child) -> anyhow::Result<(i64, Option<f64>)> {
+    async fn until_restored(&self, server: &mut Child) -> anyhow::Result<Orders> {
         let url = format!("host={} user=postgres dbname=shop", self.scratch.display());
         let until = Instant::now() + PATIENCE;
         loop {
@@ -115,7 +118,7 @@ impl Options {
                 bail!("what was restored does not run ({ended}): {}", log_of(&self.scratch));
             }
             match has_recovered(&url).await {
-                Ok(true) => return newest(&url).await.context("what was restored"),
+                Ok(true) => return orders(&url).await.context("what was restored"),
                 other if Instant::now() > until => bail!("it does not recover within {PATIENCE:?}: {other:?}"),
                 _ => tokio::time::sleep(Duration::from_millis(100)).await,
             }
@@ -127,10 +130,16 @@ async fn has_recovered(url: &str) -> anyhow::Result<bool> {
     Ok(!ask(url, "SELECT pg_is_in_recovery()").await?.get::<_, bool>(0))
 }
 
-/// How many orders, and when the newest was written.
-async fn newest(url: &str) -> anyhow::Result<(i64, Option<f64>)> {
-    let row = ask(url, NEWEST).await?;
-    Ok((row.get(0), row.get(1)))
+/// How many orders there are, and when the first and the last of them were written.
+struct Orders {
+    count: i64,
+    oldest: Option<f64>,
+    newest: Option<f64>,
+}
+
+async fn orders(url: &str) -> anyhow::Result<Orders> {
+    let row = ask(url, ORDERS).await?;
+    Ok(Orders { count: row.get(0), oldest: row.get(1), newest: row.get(2) })
 }
 
 async fn ask(url: &str, statement: &str) -> anyhow::Result<tokio_postgres::Row> {
