@@ -134,6 +134,16 @@ method:
     )
 }
 
+/// An experiment that fills the small disk of every node as far as the built-in policy allows, and a little less.
+pub fn filling(duration: &str) -> String {
+    experiment(&format!(
+        "fault: disk-fill
+    on: {{nodes: {{}}, path: /run/data}}
+    with: {{leaveFree: 6MiB}}
+    for: {duration}"
+    ))
+}
+
 /// Runs a one-step experiment on `b` while `during` looks at what it does; the verdict must be `held`, the effect proven, and the hosts as before.
 pub fn holds(test: &str, step: &str, during: impl FnOnce(&Scene, &mut Run<'_, '_>)) {
     let Some(scene) = Scene::set(test) else { return };

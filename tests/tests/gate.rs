@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use squall_tests::gate_example::{JOB, close, runner, services, step};
 use squall_tests::lab::{Host, Running, programs, wait_until};
-use squall_tests::scene::{Scene, experiment};
+use squall_tests::scene::{Scene, experiment, filling};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -145,16 +145,6 @@ fn an_unchanged_shop_passes_against_its_baseline_and_one_that_waits_longer_is_re
     assert!(code == 0 && said.contains("which is accepted"), "{code} {said}");
     assert_ne!(read(host, &format!("{JOB}/baseline.json")), accepted);
     close(host);
-}
-
-/// A disk of host b is filled for a minute.
-fn filling(duration: &str) -> String {
-    experiment(&format!(
-        "fault: disk-fill
-    on: {{nodes: {{}}, path: /run/data}}
-    with: {{leaveFree: 6MiB}}
-    for: {duration}"
-    ))
 }
 
 fn cancelled(host: &Host) -> Running {

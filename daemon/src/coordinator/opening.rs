@@ -33,7 +33,7 @@ pub struct Opened {
     config: Config,
     commands: probes::Commands,
     listener: TcpListener,
-    pub address: SocketAddr,
+    address: SocketAddr,
     lock: std::fs::File,
     authority: Authority,
     store: Store,

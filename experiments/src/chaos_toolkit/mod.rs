@@ -6,9 +6,8 @@ mod activity;
 mod experiment;
 pub mod plan;
 pub mod strategy;
-pub mod substitution;
 mod tests;
-pub mod tolerance;
+mod tolerance;
 
 pub use activity::{Activity, Kind, Provider};
 pub use experiment::{Experiment, Hypothesis, check};

@@ -8,7 +8,7 @@ use crate::lab::{Finished, Host, Lab, Running, wait_until};
 
 pub(super) const HOST: &str = "offsite";
 /// Where the backups are.
-pub const REPOSITORY: &str = "/var/lib/pgbackrest";
+const REPOSITORY: &str = "/var/lib/pgbackrest";
 /// Configuration, keys and locks.
 const PLACE: &str = "/run/backup";
 /// Where the drill restores to.
@@ -27,7 +27,7 @@ log-level-console=warn
 log-level-file=off
 ";
 
-/// A command line of pgBackRest on a database host, as Patroni and PostgreSQL want it.
+/// A command line of pgBackRest on a database host, as PostgreSQL wants its `archive_command`.
 pub(super) fn command(what: &str) -> String {
     format!("pgbackrest --config={PLACE}/pgbackrest.conf --stanza=shop {what}")
 }

@@ -5,21 +5,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use squall_tests::lab::{Host, Running, programs, wait_until};
-use squall_tests::scene::{Scene, experiment};
+use squall_tests::scene::{Scene, filling};
 
 /// What squall says on its standard output.
 const SAID: &str = "/tmp/said";
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A small disk is filled up as far as the built-in policy allows, and a little less.
-fn filling(duration: &str) -> String {
-    experiment(&format!(
-        "fault: disk-fill
-    on: {{nodes: {{}}, path: /run/data}}
-    with: {{leaveFree: 6MiB}}
-    for: {duration}"
-    ))
-}
 
 fn start(host: &Host, yaml: &str) -> Running {
     host.write("/tmp/experiment.yaml", yaml);
