@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
+use crate::args::Global;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::interrupts::Interrupts;
@@ -72,8 +73,18 @@ pub struct Local {
     pub client: Client,
 }
 
-impl Local {
-    async fn start(args: &LocalArgs) -> Result<Local, Failure> {
+/// A squalld that was started and has not said yet that it serves.
+pub struct Starting {
+    program: PathBuf,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    log: Arc<Mutex<VecDeque<String>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Starting {
+    /// Needs a runtime around it, and does not wait.
+    fn spawn(args: &LocalArgs) -> Result<Starting, Failure> {
         let program = squalld::find()?;
         let node = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
         let node = node.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned());
@@ -102,6 +113,11 @@ impl Local {
                 kept.push_back(line);
             }
         });
+        Ok(Starting { program, child, stdin, log, reader })
+    }
+
+    async fn ready(self) -> Result<Local, Failure> {
+        let Starting { program, mut child, stdin, log, reader } = self;
         let mut first = String::new();
         let said = match child.stdout.take() {
             Some(stdout) => {
@@ -135,6 +151,14 @@ impl Local {
         }
     }
 
+    /// Nothing was asked of it.
+    async fn stop(mut self) {
+        drop(self.stdin.take());
+        let _ = tokio::time::timeout(END, self.child.wait()).await;
+    }
+}
+
+impl Local {
     /// Lets it undo what is left and exit. Err: something may be left on this host.
     pub async fn stop(mut self) -> Result<(), Failure> {
         drop(self.stdin.take());
@@ -182,6 +206,35 @@ fn lines(log: &Mutex<VecDeque<String>>) -> String {
     log.iter().map(|line| format!("\n    squalld: {line}")).collect()
 }
 
+/// A coordinator that is on its way, so that the command's own mistakes are looked for meanwhile: its start is most of a short run's time.
+pub enum Coming {
+    Usual,
+    Own(Result<Box<Starting>, Failure>),
+}
+
+impl Coming {
+    /// What is in the way of it is told by [`Coming::for_the`]: mistakes in what the user wrote come first.
+    pub fn start(local: &LocalArgs) -> Coming {
+        if local.local { Coming::Own(Starting::spawn(local).map(Box::new)) } else { Coming::Usual }
+    }
+
+    /// It is needed: `wanted` had no mistake. Otherwise it ends before anything is asked of it.
+    pub async fn for_the<T>(self, wanted: Result<T, Failure>, global: &Global) -> Result<(Coordinator, T), Failure> {
+        match (self, wanted) {
+            (Coming::Usual, wanted) => {
+                let wanted = wanted?;
+                Ok((Coordinator::Usual(Client::of(global)?), wanted))
+            }
+            (Coming::Own(starting), Ok(wanted)) => Ok((Coordinator::Own(Box::new(starting?.ready().await?)), wanted)),
+            (Coming::Own(Ok(starting)), Err(mistake)) => {
+                starting.stop().await;
+                Err(mistake)
+            }
+            (Coming::Own(Err(_)), Err(mistake)) => Err(mistake),
+        }
+    }
+}
+
 /// A coordinator for one command: the usual one, or one of our own.
 pub enum Coordinator {
     Usual(Client),
@@ -189,12 +242,9 @@ pub enum Coordinator {
 }
 
 impl Coordinator {
-    pub async fn get(local: &LocalArgs, global: &crate::args::Global) -> Result<Coordinator, Failure> {
-        if local.local {
-            Ok(Coordinator::Own(Box::new(Local::start(local).await?)))
-        } else {
-            Ok(Coordinator::Usual(Client::of(global)?))
-        }
+    pub async fn get(local: &LocalArgs, global: &Global) -> Result<Coordinator, Failure> {
+        let (coordinator, ()) = Coming::start(local).for_the(Ok(()), global).await?;
+        Ok(coordinator)
     }
     pub fn client(&self) -> &Client {
         match self {

@@ -162,6 +162,12 @@ fn a_local_run_without_a_working_squalld_says_so_and_shows_its_words() {
     assert!(code == Some(6) && said.contains("squalld: "), "{said}");
     let (code, said) = local("/etc/passwd");
     assert!(code == Some(2) && said.contains("cannot start /etc/passwd"), "{said}");
+    // squalld starts while the file is read; what is wrong with the file is said first all the same, and alone.
+    std::fs::write(&file, EXPERIMENT.replace("hypothesis:", "hypotesis:")).unwrap();
+    for squalld in ["/bin/true", "/nosuch/squalld", "/etc/passwd"] {
+        let (code, said) = local(squalld);
+        assert!(code == Some(2) && said.contains("hypotesis") && !said.contains(squalld), "{said}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::follow::{Ended, OnInterrupt, follow};
 use crate::interrupts::Interrupts;
-use crate::local::{Coordinator, LocalArgs};
+use crate::local::{Coming, LocalArgs};
 use crate::report_files::ReportFiles;
 use crate::{paint, progress, summary};
 
@@ -30,11 +30,12 @@ pub struct Run {
 
 impl Run {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        // Mistakes first: they need no runtime and no coordinator.
-        let submit = super::plan::submit(&self.file, self.seed)?;
-        self.files.check()?;
         super::wait(async {
-            let mut coordinator = Coordinator::get(&self.local, global).await?;
+            // One of our own starts while the file is read. Its mistakes come first all the same.
+            let coming = Coming::start(&self.local);
+            let read = super::plan::submit(&self.file, self.seed);
+            let read = read.and_then(|submit| self.files.check().map(|()| submit));
+            let (mut coordinator, submit) = coming.for_the(read, global).await?;
             let client = coordinator.client().clone();
             let ended = tokio::select! {
                 ended = submitted(&client, &submit, &self.files, global) => ended,

@@ -1,7 +1,9 @@
 //! `squall run --local` against `chaos run` (Chaos Toolkit) on the same experiment that does nothing.
+//!
+//! The rounds of each are timed by a process that runs beside them (`bench rounds`), so that entering a host of the lab is in neither.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -9,15 +11,14 @@ use squall_tests::lab::{Lab, programs};
 
 use super::table::{Table, percentile};
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 30;
 
 const NOTHING: &str = "apiVersion: squall/v1
 kind: Experiment
 metadata: {name: nothing}
 hypothesis: Nothing happens.
 steadyState: []
-method:
-  - wait: 1ms
+method: []
 ";
 
 pub fn measure(table: &mut Table) -> anyhow::Result<()> {
@@ -25,11 +26,9 @@ pub fn measure(table: &mut Table) -> anyhow::Result<()> {
     let host = lab.host("a");
     host.write("/tmp/nothing.yaml", NOTHING);
     let squall = programs::program("squall");
-    let squall_ms = rounds(|| {
-        let mut command = host.command(&squall);
-        command.args(["run", "--local", "/tmp/nothing.yaml"]);
-        command
-    })?;
+    let mut inside = host.command(std::env::current_exe()?);
+    inside.arg("rounds").arg(squall).args(["run", "--local", "/tmp/nothing.yaml"]);
+    let squall_ms = said(inside)?;
     table.times("squall run --local, an experiment that does nothing", &squall_ms.0, "a tenth of chaos run");
     table.value("squall run --local: largest process", format!("{:.0} MiB", squall_ms.1), "");
 
@@ -41,21 +40,18 @@ pub fn measure(table: &mut Table) -> anyhow::Result<()> {
     }
     let file = environment.path().join("nothing.json");
     std::fs::write(&file, r#"{"title": "nothing", "description": "nothing", "method": []}"#)?;
-    // On the machine itself and not in the lab: it touches nothing, and entering a host costs about a millisecond more.
-    let chaos_ms = rounds(|| {
-        let mut command = Command::new(environment.path().join("bin/chaos"));
-        command.args([
-            "--no-version-check",
-            "--no-log-file",
-            "run",
-            "--no-validation",
-            "--journal-path",
-            "journal.json",
-            "nothing.json",
-        ]);
-        command.current_dir(environment.path());
-        command
-    })?;
+    // On the machine itself and not in the lab: it touches nothing.
+    let mut inside = Command::new(std::env::current_exe()?);
+    inside.arg("rounds").arg(environment.path().join("bin/chaos")).current_dir(environment.path()).args([
+        "--no-version-check",
+        "--no-log-file",
+        "run",
+        "--no-validation",
+        "--journal-path",
+        "journal.json",
+        "nothing.json",
+    ]);
+    let chaos_ms = said(inside)?;
     table.times("chaos run (Chaos Toolkit), an experiment that does nothing", &chaos_ms.0, "");
     table.value("chaos run: largest process", format!("{:.0} MiB", chaos_ms.1), "");
     let times = percentile(&chaos_ms.0, 0.5) / percentile(&squall_ms.0, 0.5);
@@ -78,32 +74,42 @@ fn venv(at: &Path) -> anyhow::Result<()> {
     ]))
 }
 
-/// Wall time of each round in milliseconds, and the largest resident size of any of their processes in MiB.
-fn rounds(command: impl Fn() -> Command) -> anyhow::Result<(Vec<f64>, f64)> {
-    let (mut times, mut largest) = (Vec::new(), 0_f64);
-    for round in 0..=ROUNDS {
-        let start = Instant::now();
-        let child = command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let pid = child.id();
-        let watcher = std::thread::spawn(move || largest_below(pid));
-        let output = child.wait_with_output()?;
-        let took = start.elapsed().as_secs_f64() * 1000.0;
-        ensure!(
-            output.status.success(),
-            "exit {:?}: {}",
-            output.status.code(),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        largest = largest.max(watcher.join().unwrap_or(0.0));
-        // The first fills caches.
-        if round > 0 {
-            times.push(took);
-        }
-    }
-    Ok((times, largest))
+/// Wall time of each round in milliseconds, and the largest resident size of any process in MiB, as `bench rounds` printed them.
+fn said(mut rounds: Command) -> anyhow::Result<(Vec<f64>, f64)> {
+    let output = rounds.stdin(Stdio::null()).output().with_context(|| format!("{rounds:?}"))?;
+    ensure!(output.status.success(), "{rounds:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Peak resident size (VmHWM) among a process and its descendants while it lives, looked at every few milliseconds.
+/// `bench rounds PROGRAM ARGUMENT...`: times it here, prints what [`said`] reads.
+pub fn rounds(command: &[String]) -> anyhow::Result<()> {
+    let [program, arguments @ ..] = command else { anyhow::bail!("rounds of what?") };
+    let mut times = Vec::new();
+    let start = || {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
+    };
+    let finished = |output: Output| {
+        ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    // Looking at its memory costs time: a round of its own, which also fills the caches.
+    let child = start()?;
+    let pid = child.id();
+    let watcher = std::thread::spawn(move || largest_below(pid));
+    finished(child.wait_with_output()?)?;
+    let largest = watcher.join().unwrap_or(0.0);
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        let output = start()?.wait_with_output()?;
+        times.push(begin.elapsed().as_secs_f64() * 1000.0);
+        finished(output)?;
+    }
+    println!("{}", serde_json::to_string(&(times, largest))?);
+    Ok(())
+}
+
+/// Peak resident size (VmHWM) among a process and its descendants while it lives, looked at every millisecond.
 fn largest_below(root: u32) -> f64 {
     let mut largest = 0_u64;
     while Path::new(&format!("/proc/{root}")).exists() && !ended(root) {
@@ -123,7 +129,7 @@ fn largest_below(root: u32) -> f64 {
             let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
             largest = largest.max(line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0));
         }
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
     largest as f64 / 1024.0
 }

@@ -31,17 +31,19 @@ const PARTS: [Part; 8] = [
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // The simulated fleet is another process, in a host of the lab.
-    if let [verb, rest @ ..] = arguments.as_slice()
-        && verb == "simulate"
-    {
-        return match simulated::agents(rest) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("bench simulate: {error:#}");
-                ExitCode::FAILURE
-            }
-        };
+    // Parts that run in a host of the lab, as processes of their own.
+    let inside = match arguments.split_first() {
+        Some((verb, rest)) if verb == "simulate" => Some(simulated::agents(rest)),
+        Some((verb, rest)) if verb == "rounds" => Some(local::rounds(rest)),
+        _ => None,
+    };
+    match inside {
+        Some(Ok(())) => return ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("bench {}: {error:#}", arguments.join(" "));
+            return ExitCode::FAILURE;
+        }
+        None => {}
     }
     if !nix::unistd::geteuid().is_root() {
         eprintln!("The benchmark makes real faults on hosts of a lab, which needs root.");
