@@ -90,7 +90,7 @@ pub struct Ready {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Submit {
-    /// The experiment as JSON.
+    /// The experiment as JSON; or its text, YAML or JSON, as one string (then mistakes are told with line and column).
     pub experiment: serde_json::Value,
     /// Instead of the experiment's own, or of a drawn one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -100,6 +100,21 @@ async fn every_mistake_of_an_experiment_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn an_experiment_may_be_sent_as_the_text_that_its_author_wrote() {
+    let (world, shop) = (World::new().await, Shop::open().await);
+    let _web = world.agent("web1", 1).await;
+    let text = serde_json::to_string_pretty(&experiment(&shop, "1s")).unwrap();
+    let (status, answer) = world.post("/v1/plans", &json!({"experiment": text})).await;
+    assert_eq!(status, 200, "{answer}");
+    let (status, answer) =
+        world.post("/v1/runs", &json!({"experiment": text.replace("Experiment", "Expriment")})).await;
+    assert_eq!((status, answer["kind"].as_str()), (400, Some("invalid")));
+    let place = text.lines().position(|line| line.contains("\"Experiment\"")).unwrap() + 1;
+    let reason = answer["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with(&format!("line {place}, column ")) && reason.contains("Expriment"), "{reason}");
+}
+
+#[tokio::test]
 async fn no_target_is_a_refusal_and_no_run() {
     let (world, shop) = (World::new().await, Shop::open().await);
     let (status, answer) = world.post("/v1/runs", &json!({"experiment": experiment(&shop, "1s")})).await;

@@ -97,8 +97,13 @@ pub async fn start(
 }
 
 fn read(submit: &Submit) -> Result<(Experiment, Option<u64>), ApiError> {
-    let experiment = parse::parse("experiment", &submit.experiment.to_string())
-        .map_err(|mistakes| ApiError::invalid(mistakes.mistakes.iter().map(told).collect()))?;
+    let experiment = match &submit.experiment {
+        // Its author's own text: places in it mean something.
+        serde_json::Value::String(text) => parse::parse("experiment", text)
+            .map_err(|mistakes| ApiError::invalid(mistakes.mistakes.iter().map(told_with_place).collect()))?,
+        document => parse::parse("experiment", &document.to_string())
+            .map_err(|mistakes| ApiError::invalid(mistakes.mistakes.iter().map(told).collect()))?,
+    };
     Ok((experiment, submit.seed))
 }
 
@@ -128,4 +133,9 @@ pub fn told(mistake: &Mistake) -> String {
     let place = if mistake.pointer.is_empty() { String::new() } else { format!("{}: ", mistake.pointer) };
     let hint = if mistake.hint.is_empty() { String::new() } else { format!(" (hint: {})", mistake.hint) };
     format!("{place}{}{hint}", mistake.message)
+}
+
+/// Of a text that its author wrote and sent as it is.
+fn told_with_place(mistake: &Mistake) -> String {
+    format!("line {}, column {}: {}", mistake.line, mistake.column, told(mistake))
 }
