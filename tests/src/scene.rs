@@ -1,6 +1,10 @@
 //! What most suites with real faults share: three hosts, a fleet, one experiment with one step, and the proof that nothing is left.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use squall_experiments::run_event::{Event, InjectionReport, InjectionState, Verdict};
 
@@ -182,6 +186,29 @@ pub fn within(limit: Duration, what: &str, condition: impl FnMut() -> bool) -> D
     let start = Instant::now();
     assert!(wait_until(limit, condition), "{what}: not within {limit:?}");
     start.elapsed()
+}
+
+/// Signals processes of a host from outside of it, in one moment: a `kill` that runs in a host whose every process is stopped may be
+/// stopped itself.
+pub fn signal_from_outside(host: &Host, pids: &[String], signal: Signal) {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let inside = namespace(&host.init_pid().to_string());
+    let names =
+        std::fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let here: BTreeMap<String, i32> = names
+        .filter(|pid| pid.parse::<i32>().is_ok() && namespace(pid) == inside)
+        .filter_map(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+            Some((numbers.split_whitespace().last()?.to_owned(), pid.parse().ok()?))
+        })
+        .collect();
+    for pid in pids {
+        // Whoever has ended meanwhile needs no signal.
+        if let Some(outer) = here.get(pid) {
+            let _ = kill(Pid::from_raw(*outer), signal);
+        }
+    }
 }
 
 /// Pids, in the host's numbers, of its processes `squalld ROLE`.

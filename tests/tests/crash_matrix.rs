@@ -10,13 +10,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use squall_experiments::faults;
 use squall_experiments::run_event::{Event, InjectionState, RevertCause, Verdict};
 use squall_tests::dying::Dying;
 use squall_tests::fleet::{Agent, Fleet, PATIENCE};
 use squall_tests::lab::snapshot::Snapshot;
 use squall_tests::lab::{Lab, Running, programs, wait_until};
-use squall_tests::scene::{UNDO, pids_of_role};
+use squall_tests::scene::{UNDO, pids_of_role, signal_from_outside};
 use squall_tests::services;
 use squall_tests::skip::lab_is_possible;
 
@@ -353,9 +354,8 @@ fn a_holder_that_dies_takes_its_effect_along_and_the_agent_says_so() {
         run.wait_state(host, InjectionState::Active);
         let holders = pids_of_role(matrix.lab.host(host), "holder");
         assert!(!holders.is_empty(), "{fault}: no holder");
-        // All with one call: the agent ends the others of an injection as soon as one is gone.
-        let killed = std::iter::once("-9").chain(holders.iter().map(String::as_str)).collect::<Vec<_>>();
-        matrix.lab.host(host).run("kill", &killed);
+        // All at once: the agent ends the others of an injection as soon as one is gone.
+        signal_from_outside(matrix.lab.host(host), &holders, Signal::SIGKILL);
         let report = run.wait_state(host, InjectionState::Reverted);
         assert_eq!(report.cause, Some(RevertCause::HolderEnded), "{fault}\n{}", run.story());
         assert!(!run.seen.iter().any(|(_, event)| matches!(event.event, Event::AgentLost { .. })));

@@ -58,9 +58,12 @@ impl Opened {
         let dir = &config.data_dir;
         identity::private_dir(dir)?;
         let lock = lock(dir)?;
-        let authority = Authority::open(dir)?;
         let durability = if config.ephemeral { Durability::Ephemeral } else { Durability::Normal };
-        let store = Store::open(&dir.join(store::FILE), durability)?;
+        let file = dir.join(store::FILE);
+        let store = tokio::task::spawn_blocking(move || Store::open(&file, durability));
+        // Keys and certificates are made beside it.
+        let authority = Authority::open(dir);
+        let (store, authority) = (store.await??, authority?);
         Ok(Opened { config, commands, listener, address, lock, authority, store, routes })
     }
 
