@@ -59,7 +59,7 @@ enum Role {
     Holder,
     /// Run the commands of services for an agent in its sandbox. Started by the agent, not by people.
     #[command(hide = true)]
-    Starter { state_dir: PathBuf, number: usize },
+    Starter { state_dir: PathBuf, number: usize, line: Option<i32> },
 }
 
 fn main() -> ExitCode {
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         Role::Guard { state_dir } => done(squalld::guard::run(&state_dir)),
         Role::Doctor(args) => done(squalld::agent::doctor::run(&args)),
         Role::Man { directory } => done(clap_mangen::generate_to(Args::command(), directory).map_err(Into::into)),
-        Role::Starter { state_dir, number } => done(starter::run(&state_dir, number)),
+        Role::Starter { state_dir, number, line } => done(starter::run(&state_dir, number, line)),
         Role::Toxiproxy(args) => done(toxiproxy(&args)),
         Role::Holder => done(squalld::agent::holder::run()),
     }

@@ -77,7 +77,7 @@ fn removing_the_trace_ends_the_tracer_and_is_idempotent() {
 #[test]
 fn every_thread_is_stopped() {
     let mut many = Holder::start();
-    many.go(Hold::Hog { hog: Hog::Cpu { workers: 5, load: "30%".parse().unwrap() }, bytes: 0 }).unwrap();
+    many.go(Hold::Hog { hog: Hog::Cpu { workers: 5, load: "30%".parse().unwrap() }, bytes: 0, group: None }).unwrap();
     let target = many.child.id();
     let mut holder = Holder::start();
     let evidence = holder.go(frozen(target)).unwrap();

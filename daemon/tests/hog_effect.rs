@@ -18,7 +18,7 @@ const MIB: u64 = 1 << 20;
 fn a_processor_hog_uses_about_the_share_that_was_asked_for() {
     let mut holder = Holder::start();
     let hog = Hog::Cpu { workers: 1, load: "30%".parse().unwrap() };
-    holder.go(Hold::Hog { hog, bytes: 0 }).unwrap();
+    holder.go(Hold::Hog { hog, bytes: 0, group: None }).unwrap();
     let pid = holder.child.id().pid;
     assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim(), "1000");
     std::thread::sleep(Duration::from_millis(300));
@@ -54,6 +54,6 @@ fn a_memory_hog_occupies_what_was_asked_for_until_it_dies() {
 fn a_memory_hog_takes_nothing_when_all_that_is_there_is_reserved() {
     let reserve = Size(procfs::memory("MemTotal").unwrap());
     let hog = Hog::Memory { amount: Amount::Bytes(Size(MIB)), reserve };
-    let why = Holder::start().go(Hold::Hog { hog, bytes: MIB }).unwrap_err();
+    let why = Holder::start().go(Hold::Hog { hog, bytes: MIB, group: None }).unwrap_err();
     assert!(why.contains("must stay available"), "{why}");
 }

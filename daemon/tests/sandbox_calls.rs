@@ -49,7 +49,7 @@ fn hold(role: &str, place: &Path) -> Hold {
         }
         "hog" => {
             let hog = Hog::Memory { amount: squall_experiments::effect::Amount::Bytes(Size(1)), reserve: Size(0) };
-            Hold::Hog { hog, bytes: 1 }
+            Hold::Hog { hog, bytes: 1, group: None }
         }
         other => panic!("no role {other}"),
     }

@@ -52,6 +52,30 @@ pub const ALL: &[Mutant] = &[
         test: suite(LANGUAGE, "flow", "the_halt_leaves_before_anything_is_stored"),
     },
     Mutant {
+        promise: 5,
+        what: "a halt that got lost is not said again",
+        edits: &[edit(
+            "experiments/src/run_state/abort.rs",
+            "self.halt_again();\n            self.stage = Stage::Aborting",
+            "self.stage = Stage::Aborting",
+        )],
+        test: suite(LANGUAGE, "flow", "a_halt_that_got_lost_is_said_again"),
+    },
+    Mutant {
+        promise: 9,
+        what: "exposure is not counted again before a fault",
+        edits: &[edit(
+            "experiments/src/run_state/steps.rs",
+            "if exposed.len() > allowed as usize {",
+            "if exposed.len() > usize::MAX {",
+        )],
+        test: suite(
+            LANGUAGE,
+            "flow",
+            "exposure_is_counted_again_before_each_fault_because_admission_only_knew_the_plan",
+        ),
+    },
+    Mutant {
         promise: 9,
         what: "admission sees no other run",
         edits: &[edit(
@@ -184,6 +208,36 @@ pub const ALL: &[Mutant] = &[
         test: unit(DAEMON, "what_cannot_be_observed_is_never_called_reverted"),
     },
     Mutant {
+        promise: 7,
+        what: "a starter takes any name for a mark",
+        edits: &[edit(
+            "daemon/src/agent/effects/service/starter/serve.rs",
+            "if !is_ours {",
+            "if !is_ours && mark.is_empty() {",
+        )],
+        test: unit(DAEMON, "only_what_was_named_at_the_start_is_run_and_only_for_a_mark_of_ours"),
+    },
+    Mutant {
+        promise: 7,
+        what: "the second starter is never asked",
+        edits: &[edit(
+            "daemon/src/agent/effects/service/starter.rs",
+            "for number in 0..STARTERS {\n        match ask_one",
+            "for number in 0..1 {\n        match ask_one",
+        )],
+        test: unit(DAEMON, "with_one_starter_dead_the_other_is_asked_and_with_both_the_next_start_is_named"),
+    },
+    Mutant {
+        promise: 10,
+        what: "links are not followed to what is protected",
+        edits: &[edit(
+            "daemon/src/agent/policy/check.rs",
+            "if let Ok(real) = at.canonicalize() {",
+            "if let Ok(real) = std::path::absolute(at) {",
+        )],
+        test: unit(DAEMON, "links_and_dots_do_not_lead_around_a_protected_path"),
+    },
+    Mutant {
         promise: 10,
         what: "a denied effect is allowed",
         edits: &[edit(
@@ -230,6 +284,46 @@ pub const ALL: &[Mutant] = &[
         test: unit(DAEMON, "the_reserve_ends_the_growth_and_takes_memory_back"),
     },
     Mutant {
+        promise: 16,
+        what: "a hog's cgroup may be as large as the limit above it",
+        edits: &[edit(
+            "daemon/src/agent/effects/hog/group.rs",
+            "own.min(left.saturating_sub(ROOM).max(LEAST))",
+            "own.max(left)",
+        )],
+        test: unit(DAEMON, "a_hog_s_own_limit_is_hit_before_one_above_it_and_leaves_room_for_the_agent"),
+    },
+    Mutant {
+        promise: 8,
+        what: "a cgroup is used that nobody gave to the agent",
+        edits: &[edit(
+            "daemon/src/agent/kernel/cgroup.rs",
+            "as_deref() == Some(b\"1\"))",
+            "as_deref() != Some(b\"2\"))",
+        )],
+        test: unit(DAEMON, "a_group_is_used_only_where_the_one_above_the_agents_was_given_to_it"),
+    },
+    Mutant {
+        promise: 16,
+        what: "one may take every place",
+        edits: &[edit(
+            "daemon/src/coordinator/places.rs",
+            "if own >= each || taken >= self.all {",
+            "if (own >= each && taken >= self.all) || taken >= self.all {",
+        )],
+        test: unit(DAEMON, "one_cannot_take_every_place_nor_can_all_together_and_places_are_given_back"),
+    },
+    Mutant {
+        promise: 16,
+        what: "the agent's own channel is not spared",
+        edits: &[edit(
+            "daemon/src/agent/spared.rs",
+            "Spare::Coordinator => coordinator\n            .map(",
+            "Spare::Coordinator => coordinator\n            .filter(|address| address.port() == 0)\n            .map(",
+        )],
+        test: unit(DAEMON, "only_what_the_flow_asks_for_is_spared"),
+    },
+    Mutant {
         promise: 17,
         what: "all interfaces and one of them do not overlap",
         edits: &[edit(
@@ -248,6 +342,16 @@ pub const ALL: &[Mutant] = &[
             "let ended: Vec<(String, Ended)> = if boot_id.is_empty() { undo::undo_all(intents.iter(), boot_id) } else { Vec::new() };",
         )],
         test: suite(DAEMON, "agent_death", "sigkill_of_the_agent_reverts_everything_and_the_guard_writes_it_down"),
+    },
+    Mutant {
+        promise: 1,
+        what: "the guard waits for ever for an agent that hangs",
+        edits: &[edit(
+            "daemon/src/guard/mod.rs",
+            "deadline(intent).saturating_add(GRACE_US) <= now;",
+            "deadline(intent).saturating_add(GRACE_US) <= now && boot_id.is_empty();",
+        )],
+        test: suite(DAEMON, "agent_death", "the_guard_ends_a_hanging_holder_of_a_hanging_agent"),
     },
     Mutant {
         promise: 2,
@@ -297,6 +401,40 @@ pub const ALL: &[Mutant] = &[
         test: suite(DAEMON, "agent_life", "conflicting_orders_are_refused_and_told_who_holds_the_thing"),
     },
     Mutant {
+        promise: 13,
+        what: "a pid file older than its process is believed",
+        edits: &[edit(
+            "daemon/src/agent/processes/conditions.rs",
+            "(late > SLACK).then_some(late)",
+            "(late > SLACK && late < 0).then_some(late)",
+        )],
+        test: suite(DAEMON, "signal_effect", "a_pid_file_that_outlived_its_process_hits_nobody"),
+    },
+    Mutant {
+        promise: 13,
+        what: "Squall's own processes are hit like others",
+        edits: &[edit(
+            "daemon/src/agent/processes/mod.rs",
+            "if never { &mut found.spared } else",
+            "if never && process.pid == 1 { &mut found.spared } else",
+        )],
+        test: suite(DAEMON, "signal_effect", "squall_itself_is_never_hit"),
+    },
+    Mutant {
+        promise: 7,
+        what: "a starter that died is not started again",
+        edits: &[edit(
+            "daemon/src/agent/effects/service/starter/pair.rs",
+            "match self.start(&lock) {",
+            "match Err::<Child, _>(anyhow::anyhow!(\"{lock:?}\")) {",
+        )],
+        test: suite(
+            DAEMON,
+            "starters",
+            "a_starter_that_died_is_started_again_by_the_other_one_and_both_end_with_their_line",
+        ),
+    },
+    Mutant {
         promise: 8,
         what: "a file of somebody else is removed if it has our name",
         edits: &[edit(
@@ -318,6 +456,34 @@ pub const ALL: &[Mutant] = &[
             DAEMON,
             "coordinator",
             "everyone_engages_the_lever_nothing_is_admitted_then_and_only_an_operator_releases_it",
+        ),
+    },
+    Mutant {
+        promise: 9,
+        what: "a dirty run holds nothing",
+        edits: &[edit(
+            "daemon/src/coordinator/runs/mod.rs",
+            "if ended.verdict == Verdict::Dirty {\n            let held",
+            "if ended.verdict == Verdict::Dirty && ended.why.is_empty() {\n            let held",
+        )],
+        test: suite(
+            DAEMON,
+            "coordinator",
+            "what_a_dirty_run_holds_stays_held_until_its_host_is_clean_or_an_operator_says_so",
+        ),
+    },
+    Mutant {
+        promise: 16,
+        what: "a body may take as long as it likes",
+        edits: &[edit(
+            "daemon/src/coordinator/listener.rs",
+            "TimedBody::new(body, limits.body)",
+            "TimedBody::new(body, limits.body * 10_000)",
+        )],
+        test: suite(
+            DAEMON,
+            "coordinator",
+            "a_body_that_comes_drop_by_drop_is_told_408_also_of_those_who_may_call_and_the_connection_ends",
         ),
     },
     Mutant {

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use squall_experiments::effect::{Amount, Effect, Freeze, Hog, SendSignal, SignalName};
-use squall_experiments::run_event::InjectionState;
+use squall_experiments::run_event::{InjectionState, RevertCause};
 use squall_experiments::target::ProcessSelector;
 use squall_experiments::units::{Percent, Size};
 use squall_experiments::wire::ToAgent;
-use squall_tests::commander::{Commander, order};
+use squall_tests::commander::{Commander, order, sweep};
 use squall_tests::fleet::{Agent, PATIENCE};
 use squall_tests::guest::inside;
 use squall_tests::lab::{Lab, Running, wait_until};
+use squall_tests::scene::pids_of_role;
+use squall_tests::skip::tell;
 
 const ROOT: &str = "/sys/fs/cgroup";
 const MIB: f64 = (1 << 20) as f64;
@@ -171,4 +173,162 @@ fn a_memory_hog_stays_below_the_limit_of_its_agent_s_cgroup() {
         assert!(report.detail.contains("of 200 MiB"), "{report:?}");
     }
     std::thread::sleep(Duration::from_millis(100));
+}
+
+/// `squalld-agent.service` as a systemd makes it that is told `Delegate=` and `DelegateSubgroup=agent`, with a limit on it: the agent is in
+/// the group below. Its host may write what was delegated.
+struct Delegated {
+    inner: Group,
+    unit: Group,
+}
+
+const LIMIT: u64 = 200 << 20;
+
+impl Delegated {
+    fn make(ground: &Ground) -> Delegated {
+        for controller in ["+memory", "+cpu"] {
+            fs::write(format!("{ROOT}/cgroup.subtree_control"), controller).expect("the controller is there");
+        }
+        let unit = Group::make("squalld-agent.service");
+        unit.set("memory.max", &LIMIT.to_string());
+        unit.set("cpu.max", "100000 100000");
+        let path = std::ffi::CString::new(unit.0.to_str().expect("a plain path")).expect("no zeros");
+        // SAFETY: two strings that end with a zero, and one byte.
+        let set = unsafe { libc::setxattr(path.as_ptr(), c"user.delegate".as_ptr(), b"1".as_ptr().cast(), 1, 0) };
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+        let inner = Group::make("squalld-agent.service/agent");
+        let done = ground.lab.host("b").run("mount", &["-o", "remount,bind,rw", "/sys/fs/cgroup"]);
+        assert!(done.ok(), "{}", done.stderr);
+        Delegated { inner, unit }
+    }
+
+    /// An agent in it, with its guard; who they are, by the machine's numbers.
+    fn agent(&self, commander: &Commander, ground: &Ground, agent: &Agent) -> (Running, Vec<i32>) {
+        let (running, _) = commander.agent(ground.lab.host("b"), agent);
+        self.inner.put(&running);
+        let pid = running.pid().expect("it runs");
+        let guards = children_of(pid, "guard");
+        assert_eq!(guards.len(), 1, "an agent has a guard");
+        fs::write(self.inner.0.join("cgroup.procs"), guards[0].to_string()).expect("a guard can be moved");
+        (running, vec![pid, guards[0]])
+    }
+
+    fn hogs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.unit.0).expect("the group is there").flatten().map(|entry| entry.path());
+        entries
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("squall-hog-")))
+            .collect()
+    }
+
+    fn killed_for_memory(&self) -> u64 {
+        let events = fs::read_to_string(self.unit.0.join("memory.events")).expect("it says");
+        let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.and_then(|count| count.parse().ok()).expect("a count")
+    }
+}
+
+/// Children of a process that run a role of squalld's.
+fn children_of(parent: i32, role: &str) -> Vec<i32> {
+    let pids =
+        fs::read_dir("/proc").expect("readable").flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_it = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let of = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        of == Some(parent) && arguments.split('\0').any(|argument| argument == role)
+    };
+    pids.filter(is_it).collect()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
+}
+
+fn everything() -> Effect {
+    Effect::Hog(Hog::Memory { amount: Amount::LeaveFree(Size(0)), reserve: Size(0) })
+}
+
+#[test]
+fn memory_that_runs_out_kills_a_hog_in_a_cgroup_of_its_own_and_agent_and_guard_live() {
+    let test = "memory_that_runs_out_kills_a_hog_in_a_cgroup_of_its_own_and_agent_and_guard_live";
+    let Some(ground) = Ground::lay(test, &[]) else { return };
+    let place = Delegated::make(&ground);
+    {
+        let commander = Commander::start(ground.lab.host("ctl"));
+        let (_agent, safe) = place.agent(&commander, &ground, &Agent::default());
+        let report = commander.inject("most/0.b", &[everything()]);
+        let [hog] = &place.hogs()[..] else { panic!("one group of a hog: {:?}", place.hogs()) };
+        let holder = read(&format!("{}/cgroup.procs", hog.display()));
+        assert_eq!(children_of(safe[0], "holder"), [holder.parse::<i32>().expect("one process")]);
+        let limit: u64 = read(&format!("{}/memory.max", hog.display())).parse().expect("a number");
+        assert!(limit + (16 << 20) <= LIMIT, "{limit}: what is below the agent's limit is not all the hog's");
+        assert_eq!(read(&format!("{}/cpu.max", hog.display())), "90000 100000");
+        // The kernel's choice, were it asked: the hog first, the guard and the agent last.
+        assert_eq!(read(&format!("/proc/{holder}/oom_score_adj")), "1000");
+        for pid in &safe {
+            assert_eq!(read(&format!("/proc/{pid}/oom_score_adj")), "-900");
+        }
+        let held = report.evidence[0].numbers["held_bytes"] / MIB;
+        tell(&format!(
+            "a hog at its maximum holds {held:.0} of 200 MiB, below a limit of {} MiB of its own",
+            limit >> 20
+        ));
+
+        // Less than it holds: the kernel must kill somebody in there, and only the hog is.
+        fs::write(hog.join("memory.max"), (8 << 20).to_string()).expect("it can be lowered");
+        let (state, report) = commander.end("most/0.b");
+        assert_eq!((state, report.cause), (InjectionState::Reverted, Some(RevertCause::HolderEnded)), "{report:?}");
+        assert!(place.hogs().is_empty(), "{:?}", place.hogs());
+        assert_eq!(place.killed_for_memory(), 1);
+
+        // The limit above all of them is lowered below what is used: whoever goes, it is not agent or guard.
+        commander.inject("most/1.b", &[everything()]);
+        place.unit.set("memory.max", &(LIMIT / 2).to_string());
+        commander.revert("most/1.b");
+        let (state, report) = commander.end("most/1.b");
+        assert_eq!(state, InjectionState::Reverted, "{report:?}");
+        tell(&format!(
+            "a limit above hog, agent and guard was halved: {} killed, end by {:?}",
+            place.killed_for_memory() - 1,
+            report.cause
+        ));
+        assert_eq!(children_of(safe[0], "guard"), [safe[1]], "the same agent with the same guard");
+        place.unit.set("memory.max", &LIMIT.to_string());
+        commander.inject("most/2.b", &[everything()]);
+        assert_eq!(place.hogs().len(), 1);
+    }
+    // The agent was killed with its hog active: the guard takes the group away, which nothing else of the kernel's does.
+    assert!(wait_until(PATIENCE, || place.hogs().is_empty()), "{:?}", place.hogs());
+}
+
+#[test]
+fn whoever_dies_beside_a_hog_s_cgroup_leaves_none() {
+    let test = "whoever_dies_beside_a_hog_s_cgroup_leaves_none";
+    let Some(ground) = Ground::lay(test, &[]) else { return };
+    let place = Delegated::make(&ground);
+    let b = ground.lab.host("b");
+    let burn = Effect::Hog(Hog::Cpu { workers: 1, load: Percent::new(10.0).expect("a share") });
+    let commander = Commander::start(ground.lab.host("ctl"));
+    for (number, point) in ["group-making:1", "group-made:1", "burning:1"].into_iter().enumerate() {
+        let env = vec![("SQUALLD_CRASH_AT".to_owned(), format!("holder/{point}"))];
+        let (agent, _) = place.agent(&commander, &ground, &Agent { env, ..Agent::default() });
+        let name = format!("dies{number}/0.b");
+        commander.say(ToAgent::Inject(order(&name, std::slice::from_ref(&burn))));
+        let (state, report) = commander.end(&name);
+        assert_eq!(state, InjectionState::Failed, "{point}: {report:?}");
+        assert!(place.hogs().is_empty(), "{point}: {:?}", place.hogs());
+        drop(agent);
+        assert!(wait_until(PATIENCE, || pids_of_role(b, "guard").is_empty()));
+    }
+    // Agent and guard die together: a sweep finds the group in the journal.
+    let (_agent, safe) = place.agent(&commander, &ground, &Agent::default());
+    commander.inject("dead/0.b", &[burn]);
+    assert_eq!(place.hogs().len(), 1);
+    for pid in safe.into_iter().rev() {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is there");
+    }
+    assert!(wait_until(PATIENCE, || read(&format!("{}/cgroup.procs", place.hogs()[0].display())).is_empty()));
+    assert_eq!(sweep(b).0, 0);
+    assert!(place.hogs().is_empty(), "{:?}", place.hogs());
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use squall_experiments::inventory::{Ability, Can, Facts};
 
 use super::facts;
-use super::kernel::memory;
+use super::kernel::{cgroup, memory};
 use super::sandbox;
 
 #[derive(clap::Args)]
@@ -74,10 +74,18 @@ fn diagnose() -> Diagnosis {
         sandbox: sandbox::layers()
             .into_iter()
             .map(|(layer, found)| Layer { layer, active: found.is_ok(), detail: found.unwrap_or_else(str::to_owned) })
+            .chain(std::iter::once(hogs(cgroup::given())))
             .collect(),
         notes: notes(&facts),
         facts,
     }
+}
+
+/// Told of this process's own cgroup: an agent says in its log what it found for itself.
+fn hogs(given: Result<std::path::PathBuf, String>) -> Layer {
+    let active = given.is_ok();
+    let detail = given.map_or_else(|why| why, |group| format!("of hogs, in {}", group.display()));
+    Layer { layer: "own cgroups", active, detail }
 }
 
 fn notes(facts: &Facts) -> Vec<String> {

@@ -17,6 +17,7 @@ pub fn run() -> anyhow::Result<()> {
     if !matches!(hold, Hold::Hog { .. }) {
         priority::of_a_holder();
     }
+    effects::before_the_sandbox(&hold);
     sandbox::enter_holder(&hold);
     crash::point("go-heard");
     let held = effects::hold(hold, &mut tether);

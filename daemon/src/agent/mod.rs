@@ -133,6 +133,10 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
         }
         kernel::priority::spare_from_the_oom_killer();
         sandbox::enter_agent();
+        match kernel::cgroup::given() {
+            Ok(group) => tracing::info!("hogs have cgroups of their own in {}", group.display()),
+            Err(why) => tracing::debug!("hogs are in the agent's own cgroup: {why}"),
+        }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Some(enrolment) = &config.enrolment {

@@ -27,7 +27,7 @@ pub fn of(hold: &Hold) -> Vec<String> {
             vec![format!("fills {} of {whole} on the filesystem of {}", readable(*bytes), directory.display())]
         }
         Hold::Hog { hog: Hog::Cpu { workers, load }, .. } => vec![format!("burns {load} of {workers} processors")],
-        Hold::Hog { hog: Hog::Memory { .. }, bytes } => vec![format!("occupies {} of memory", readable(*bytes))],
+        Hold::Hog { hog: Hog::Memory { .. }, bytes, .. } => vec![format!("occupies {} of memory", readable(*bytes))],
         Hold::Load { load, hosts } => {
             let to = |(host, addresses): &(String, Vec<std::net::SocketAddr>)| {
                 let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();

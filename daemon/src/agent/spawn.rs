@@ -169,11 +169,15 @@ pub fn starters(program: &Path, state_dir: &Path, services: &[Service]) -> anyho
     let mut list = serde_json::to_vec(services)?;
     list.push(b'\n');
     let mut starters = Starters::default();
-    for number in 0..starter::STARTERS {
+    // All before the first is started: each waits for the end of the other's.
+    let locks = (0..starter::STARTERS).map(|number| starter::pair::lock(state_dir, number));
+    let locks = locks.collect::<io::Result<Vec<OwnedFd>>>()?;
+    for (number, lock) in locks.iter().enumerate() {
         let arguments = ["starter".as_ref(), state_dir.as_os_str(), number.to_string().as_ref()].map(OsStr::to_owned);
         let mut command = program::command(Program::Own { path: program }, arguments)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         child::outlives_us(&mut command);
+        child::inherits(&mut command, std::slice::from_ref(lock));
         let mut started = command.spawn()?;
         let gone = || anyhow::anyhow!("the process that starts services ended before it listened");
         let (stdin, stdout) = (started.stdin.take(), started.stdout.take());

@@ -40,8 +40,9 @@ impl Undo {
     /// `boot_id` is that of now: of another boot, processes are gone for certain and their numbers mean nothing.
     pub fn of(intent: &Intent, boot_id: &str) -> Undo {
         let here = intent.boot_id == boot_id;
-        let of_a_process =
-            |trace: &Trace| matches!(trace, Trace::Holder { .. } | Trace::Frozen { .. } | Trace::TracedBy { .. });
+        let of_a_process = |trace: &Trace| {
+            matches!(trace, Trace::Holder { .. } | Trace::Frozen { .. } | Trace::TracedBy { .. } | Trace::Cgroup { .. })
+        };
         let traces = intent.held.iter().flat_map(|held| held.all_traces());
         let left = traces.filter(|trace| here || !of_a_process(trace)).map(|trace| match trace {
             // Device numbers and namespaces of another boot mean nothing, either: the path and the name are what is left.

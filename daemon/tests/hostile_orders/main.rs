@@ -150,7 +150,7 @@ fn amounts(policy: &Policy, paper: &Paper, ground: &Ground, random: &mut ChaCha8
             if random.random_ratio(1, 2) {
                 memory = memory.saturating_add(bytes);
                 let hog = Hog::Memory { amount: Amount::Bytes(Size(bytes)), reserve: Size(0) };
-                holds.push(Hold::Hog { hog, bytes });
+                holds.push(Hold::Hog { hog, bytes, group: None });
             } else {
                 let parts: &[&str] = if random.random_ratio(1, 2) { &["good"] } else { &["bad"] };
                 let place = Place { disk, parts };

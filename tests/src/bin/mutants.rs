@@ -51,37 +51,37 @@ fn run(mutants: &[&Mutant]) -> anyhow::Result<bool> {
     let home = programs::root().join("target/mutants");
     let place = Place { tree: home.join("tree"), target: home.join("target") };
     place.copy_sources()?;
-    // Not a line before: with sources as they are each test must be green, or its red would say nothing.
-    let mut known: Vec<(&str, Option<&str>, &str)> = Vec::new();
-    let (mut killed, mut survived, mut not_judged) = (0, 0, 0);
+    let mut known = Vec::new();
+    let (mut killed, mut survived, mut not_judged, mut errors) = (0, 0, 0, 0);
     println!("{:>7}  {:<62} {:<10} {:>5}  guarded by", "promise", "taken out", "test", "s");
     for mutant in mutants {
         let Test { package, file, name } = mutant.test;
-        if !known.contains(&(package, file, name)) {
-            let whole = place.test(&mutant.test).context("with the sources as they are")?;
-            match whole {
-                Outcome::Green => known.push((package, file, name)),
-                Outcome::Skipped => {}
-                other => bail!("{name} is not green with the sources as they are: {other:?}"),
-            }
-        }
         let from = Instant::now();
-        let outcome = place.mutated(mutant, || place.test(&mutant.test))?;
-        let said = match outcome {
-            Outcome::Red => "red",
-            Outcome::Hangs => "red (hangs)",
-            Outcome::Green => "GREEN",
-            Outcome::Skipped => "SKIPPED",
+        let judged = place.judged(mutant, &mut known);
+        let said = match &judged {
+            Ok(Outcome::Red) => "red",
+            Ok(Outcome::Hangs) => "red (hangs)",
+            Ok(Outcome::Green) => "GREEN",
+            Ok(Outcome::Skipped) => "SKIPPED",
+            Err(_) => "ERROR",
         };
-        match outcome {
-            Outcome::Red | Outcome::Hangs => killed += 1,
-            Outcome::Green => survived += 1,
-            Outcome::Skipped => not_judged += 1,
+        match judged {
+            Ok(Outcome::Red | Outcome::Hangs) => killed += 1,
+            Ok(Outcome::Green) => survived += 1,
+            Ok(Outcome::Skipped) => not_judged += 1,
+            Err(_) => errors += 1,
         }
         println!("{:>7}  {:<62} {said:<10} {:>5}  {name}", mutant.promise, mutant.what, from.elapsed().as_secs());
+        if let Err(error) = judged {
+            // The others are judged all the same.
+            println!("         {package} {}: {error:#}", file.unwrap_or("unit tests"));
+        }
     }
-    println!("{killed} mutants killed, {survived} survived, {not_judged} not judged here");
-    Ok(survived == 0)
+    println!(
+        "{} mutants: {killed} killed, {survived} survived, {not_judged} not judged here, {errors} errors",
+        mutants.len()
+    );
+    Ok(survived == 0 && errors == 0)
 }
 
 struct Place {
@@ -106,6 +106,19 @@ impl Place {
             fs::write(&to, bytes).with_context(|| to.display().to_string())?;
         }
         Ok(())
+    }
+
+    /// What becomes of a mutant's test. `known`: tests that were seen to be green with the sources as they are; else their red would say nothing.
+    fn judged(&self, mutant: &Mutant, known: &mut Vec<&'static str>) -> anyhow::Result<Outcome> {
+        let name = mutant.test.name;
+        if !known.contains(&name) {
+            match self.test(&mutant.test).context("with the sources as they are")? {
+                Outcome::Green => known.push(name),
+                Outcome::Skipped => return Ok(Outcome::Skipped),
+                other => bail!("it is not green with the sources as they are: {other:?}"),
+            }
+        }
+        self.mutated(mutant, || self.test(&mutant.test))
     }
 
     /// `then` with the mutant in the copy, which is afterwards as it was.

@@ -95,10 +95,17 @@ fn an_agent_whose_policy_names_services_is_in_its_sandbox_and_a_service_that_it_
         assert_eq!(pids.len(), 1, "{role}");
         assert_eq!(rights(b, &pids[0])[..2], ["1", "2"], "{role}");
     }
-    // One of two is enough.
+    // One of two is enough, and starts the other again, which is as the first was: outside of the sandbox.
     let starters = pids_of_role(b, "starter");
     assert_eq!(starters.len(), 2);
+    let of_a_starter = rights(b, &starters[0]);
     assert!(b.run("kill", &["-KILL", &starters[0]]).ok());
+    let mut now = Vec::new();
+    within(Duration::from_secs(5), "a starter in place of the dead one", || {
+        now = pids_of_role(b, "starter");
+        now.len() == 2 && !now.contains(&starters[0])
+    });
+    assert!(now.contains(&starters[1]) && now.iter().all(|pid| rights(b, pid) == of_a_starter), "{now:?}");
     run.finish_as(Verdict::Held);
     assert!(services::cache_runs(b));
     assert_eq!(of_redis(), before);
@@ -116,8 +123,9 @@ fn with_every_starter_dead_a_stopped_service_is_not_called_reverted_and_the_next
         run.wait_state("b", InjectionState::Active);
         let starters = pids_of_role(b, "starter");
         assert_eq!(starters.len(), 2);
-        for starter in &starters {
-            assert!(b.run("kill", &["-KILL", starter]).ok());
+        // Together: one that lives starts the other again.
+        for signal in ["-STOP", "-KILL"] {
+            assert!(b.run("kill", &[signal, &starters[0], &starters[1]]).ok());
         }
         run.halt();
         run.finish_as(Verdict::Dirty);

@@ -1,11 +1,13 @@
 //! Hog: the holder itself burns processors or occupies memory, so its death ends it.
 //!
-//! It works at the ordinary priority, from the cgroup in which the agent runs: a limit on the agent's unit (CPUQuota, MemoryMax)
-//! bounds the hog, too. The kernel's OOM killer takes a hog before anything else.
+//! It works at the ordinary priority, in a cgroup of its own where the agent was given one for that ([`group`]), else in the agent's: a
+//! limit on the agent's unit (CPUQuota, MemoryMax) bounds the hog either way. The kernel's OOM killer takes a hog before anything else.
 
 mod burn;
+pub mod group;
 mod occupy;
 
+use std::path::Path;
 use std::time::Duration;
 
 use squall_experiments::effect::{Amount, Hog};
@@ -13,13 +15,14 @@ use squall_experiments::units::{Percent, Size};
 
 use super::amounts::roughly;
 use super::tether::{Outcome, Tether};
-use super::{Context, Hold, Prepared, Refusal};
+use super::{Context, Hold, Prepared, Refusal, Trace};
 use crate::agent::kernel::memory::{self, Memory};
 
 /// Threads beyond this are a fault of another kind (scheduler, pids).
 const MOST_WORKERS: u32 = 4096;
 
-pub fn prepare(effect: &Hog, _context: &Context) -> Result<Prepared, Refusal> {
+pub fn prepare(effect: &Hog, context: &Context) -> Result<Prepared, Refusal> {
+    let group = group::of(context);
     let bytes = match effect {
         Hog::Cpu { workers: 0, .. } => return Err(Refusal("cpu: 0 workers burn nothing".into())),
         Hog::Cpu { workers, .. } if *workers > MOST_WORKERS => {
@@ -29,9 +32,13 @@ pub fn prepare(effect: &Hog, _context: &Context) -> Result<Prepared, Refusal> {
             return Err(Refusal("cpu: a load of 0% burns nothing".into()));
         }
         Hog::Cpu { .. } => 0,
-        Hog::Memory { amount, reserve } => resolve(*amount, *reserve, &look()?)?,
+        Hog::Memory { amount, reserve } => {
+            let memory = look()?;
+            resolve(*amount, Size(group::reserve(reserve.0, group.as_deref(), memory.limited)), &memory)?
+        }
     };
-    Ok(Prepared { hold: Hold::Hog { hog: effect.clone(), bytes }, traces: Vec::new() })
+    let traces = group.iter().map(|path| Trace::Cgroup { path: path.clone() }).collect();
+    Ok(Prepared { hold: Hold::Hog { hog: effect.clone(), bytes, group }, traces })
 }
 
 fn look() -> Result<Memory, Refusal> {
@@ -61,11 +68,14 @@ fn resolve(amount: Amount, reserve: Size, memory: &Memory) -> Result<u64, Refusa
     Ok(bytes)
 }
 
-pub fn hold(hog: &Hog, bytes: u64, tether: &mut Tether) -> anyhow::Result<Outcome> {
+pub fn hold(hog: &Hog, bytes: u64, group: Option<&Path>, tether: &mut Tether) -> anyhow::Result<Outcome> {
     die_first();
     match hog {
         Hog::Cpu { workers, load } => burn::hold(*workers, *load, tether),
-        Hog::Memory { reserve, .. } => occupy::hold(bytes, reserve.0, tether),
+        Hog::Memory { reserve, .. } => {
+            let limited = memory::look().is_some_and(|memory| memory.limited);
+            occupy::hold(bytes, group::reserve(reserve.0, group, limited), tether)
+        }
     }
 }
 
@@ -88,7 +98,7 @@ mod tests {
 
     #[test]
     fn memory_is_resolved_within_what_is_available_less_the_reserve() {
-        let memory = Memory { whole: 1000 * MIB, available: 400 * MIB };
+        let memory = Memory { whole: 1000 * MIB, available: 400 * MIB, limited: false };
         let reserve = Size(100 * MIB);
         let share = |text: &str| Amount::Percent(text.parse().unwrap());
         assert_eq!(resolve(share("10%"), reserve, &memory).unwrap(), 100 * MIB);

@@ -100,9 +100,12 @@ pub enum Hold {
         reserve: u64,
         fallback: PathBuf,
     },
+    /// `group`: its own cgroup, where it can have one.
     Hog {
         hog: Hog,
         bytes: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<PathBuf>,
     },
     /// `mark`: the file that says that the service is not to stay as it is.
     Unit {
@@ -173,6 +176,8 @@ pub enum Trace {
     Service { service: Service, mark: PathBuf, stale: bool },
     /// A tracer by which nobody may be stopped any more.
     TracedBy { tracer: ProcessId },
+    /// The cgroup of a hog.
+    Cgroup { path: PathBuf },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +218,16 @@ pub fn prepare(effect: &Effect, context: &Context) -> Result<Prepared, Refusal> 
     }
 }
 
+/// What a holder does before it gives up its rights, and before anything of its effect: a hog goes into its cgroup. Without one it does its
+/// work all the same.
+pub fn before_the_sandbox(hold: &Hold) {
+    if let Hold::Hog { hog, bytes, group: Some(group) } = hold
+        && let Err(error) = hog::group::enter(group, hog, *bytes)
+    {
+        eprintln!("squalld holder: no cgroup of its own at {}: {error}", group.display());
+    }
+}
+
 /// The life of an effect, in the holder: apply, `tether.active(evidence)`, wait, take back. What it came to, or why it failed.
 pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
     match hold {
@@ -227,7 +242,7 @@ pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
         Hold::Space { directory, bytes, reserve, fallback } => {
             space::hold(&directory, bytes, reserve, &fallback, tether)
         }
-        Hold::Hog { hog, bytes } => hog::hold(&hog, bytes, tether),
+        Hold::Hog { hog, bytes, group } => hog::hold(&hog, bytes, group.as_deref(), tether),
         Hold::Unit { service, action, back_within, mark } => {
             service::hold(&service, action, back_within, &mark, tether)
         }
@@ -252,6 +267,7 @@ pub fn remove(trace: &Trace) -> anyhow::Result<()> {
         Trace::File { path, place, mount } => space::remove(path, place.as_ref(), mount.as_deref()),
         Trace::Service { service, mark, stale } => service::remove(service, mark, *stale),
         Trace::TracedBy { tracer } => host::remove(*tracer),
+        Trace::Cgroup { path } => hog::group::remove(path),
     }
 }
 
@@ -271,6 +287,7 @@ pub fn observe(trace: &Trace) -> Presence {
         Trace::File { path, place, mount } => space::observe(path, place.as_ref(), mount.as_deref()),
         Trace::Service { service, mark, .. } => service::observe(service, mark),
         Trace::TracedBy { tracer } => host::observe(*tracer),
+        Trace::Cgroup { path } => hog::group::observe(path),
     }
 }
 

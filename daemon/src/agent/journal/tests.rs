@@ -6,6 +6,9 @@ use super::record::{Held, Writer};
 use super::*;
 use crate::agent::effects::{Hold, ProcessId, Trace};
 
+/// A child that a test beside this one has just forked has the lock's descriptor, too, until its exec.
+const SOON: Duration = Duration::from_secs(5);
+
 fn intent(injection: &str) -> Intent {
     let holder = ProcessId { pid: 4711, start: 99 };
     let held = Held {
@@ -34,7 +37,7 @@ fn change(injection: &str, state: InjectionState) -> Change {
 }
 
 fn open(directory: &Path) -> Journal {
-    Journal::open(Lock::take(directory, "test", Duration::ZERO).unwrap()).unwrap().0
+    Journal::open(Lock::take(directory, "test", SOON).unwrap()).unwrap().0
 }
 
 fn open_names(book: &Book) -> Vec<String> {
@@ -74,7 +77,7 @@ fn a_torn_tail_is_cut_off_and_the_journal_goes_on() {
     bytes[whole + 40..].fill(0);
     fs::write(&path, &bytes).unwrap();
 
-    let (mut journal, read) = Journal::open(Lock::take(directory.path(), "test", Duration::ZERO).unwrap()).unwrap();
+    let (mut journal, read) = Journal::open(Lock::take(directory.path(), "test", SOON).unwrap()).unwrap();
     assert!(read.damaged > 0);
     assert_eq!(open_names(journal.book()), ["a"]);
     journal.intend(intent("c")).unwrap();
@@ -171,7 +174,7 @@ fn recovered(directory: &Path, bytes: &[u8]) -> Vec<String> {
     fs::write(directory.join(FILE), bytes).unwrap();
     let before = open_names(&read(directory).unwrap().0);
     let durability = Durability::Process;
-    let lock = Lock::take(directory, "test", Duration::ZERO).unwrap();
+    let lock = Lock::take(directory, "test", SOON).unwrap();
     let opened = open_names(Journal::open_for(lock, durability).unwrap().0.book());
     assert_eq!(before, opened);
     assert_eq!(opened, open_names(&read(directory).unwrap().0), "the rewritten file says the same");

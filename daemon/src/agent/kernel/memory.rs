@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::procfs;
+use super::{cgroup, procfs};
 
 /// Bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,19 +11,24 @@ pub struct Memory {
     pub whole: u64,
     /// What can be had without swapping: MemAvailable, or the rest below the tightest limit.
     pub available: u64,
+    /// By a cgroup's limit, and not by the host's memory alone.
+    pub limited: bool,
 }
 
 /// None: /proc/meminfo cannot be read.
 pub fn look() -> Option<Memory> {
-    let mut memory = Memory { whole: procfs::memory("MemTotal")?, available: procfs::memory("MemAvailable")? };
+    let (whole, available) = (procfs::memory("MemTotal")?, procfs::memory("MemAvailable")?);
+    let mut memory = Memory { whole, available, limited: false };
     for (limit, used) in limits() {
+        memory.limited |= limit < whole;
         memory.whole = memory.whole.min(limit);
         memory.available = memory.available.min(limit.saturating_sub(used));
     }
     Some(memory)
 }
 
-/// (limit, used) of this process's memory cgroup and of all above it, as far as they are mounted in the usual place.
+/// (limit, used) of this process's memory cgroup and of all above it, as far as they are mounted in the usual place. Not of a hog's own
+/// group: that one's limit is what it was ordered, and not what others leave.
 fn limits() -> Vec<(u64, u64)> {
     let of_v1 = |controllers: &str| controllers.split(',').any(|controller| controller == "memory");
     procfs::cgroups(std::process::id() as i32)
@@ -43,12 +48,16 @@ fn limits() -> Vec<(u64, u64)> {
             let here = root.join(path.trim_start_matches('/'));
             let above: Vec<PathBuf> =
                 here.ancestors().take_while(|at| at.starts_with(&root)).map(Path::to_owned).collect();
-            above.into_iter().filter_map(move |at| {
+            above.into_iter().filter(|at| !is_of_a_hog(at)).filter_map(move |at| {
                 let used = number(&at.join(used))?;
                 Some((number(&at.join(limit))?, used.saturating_sub(droppable(&at, cache))))
             })
         })
         .collect()
+}
+
+fn is_of_a_hog(group: &Path) -> bool {
+    group.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(cgroup::OF_A_HOG))
 }
 
 /// `max` is no limit, and neither is v1's largest number.

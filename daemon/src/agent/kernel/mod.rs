@@ -2,6 +2,7 @@
 
 pub mod boottime;
 pub mod capability;
+pub mod cgroup;
 pub mod child;
 pub mod echo;
 pub mod landlock;

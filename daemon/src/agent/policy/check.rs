@@ -248,7 +248,7 @@ impl Policy {
                     space.push((directory, *bytes));
                 }
                 Hold::Load { hosts, .. } => reasons.extend(self.load_target_refusals(hosts)),
-                Hold::Hog { hog: Hog::Memory { .. }, bytes } => memory = memory.saturating_add(*bytes),
+                Hold::Hog { hog: Hog::Memory { .. }, bytes, .. } => memory = memory.saturating_add(*bytes),
                 _ => {}
             }
         }

@@ -3,10 +3,11 @@
 //!
 //! Before it enters its sandbox the agent starts two *starters* ([`serve`]), outside of it, and gives them the services that its policy
 //! names, and those that its journal still owes. From then on they take a verb and which of these it is for, and nothing else: never a
-//! command. One is enough; the other is there for when that one is dead or hangs. They end with the last of agent and guard, because
-//! these hold their lines. With both dead a service that is down is told as not confirmed, and the next agent or `squalld sweep`
+//! command. One is enough; the other is there for when that one is dead or hangs, and starts one that died anew ([`pair`]). They end with
+//! the last of agent and guard, because these hold their lines. With both dead a service that is down is told as not confirmed, and the next agent or `squalld sweep`
 //! starts it: neither is in a sandbox when it recovers.
 
+pub mod pair;
 pub mod serve;
 
 use std::io::{Read as _, Write as _};

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
+use super::pair::{self, Pair};
 use super::{Answer, Request, Service, here, id, socket};
 use crate::agent::effects::service::mark::Phase;
 use crate::agent::kernel::{child, priority};
@@ -28,17 +29,27 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Statuses that are asked at the same time.
 const MOST: usize = 32;
 
-/// Standard input is the line to agent and guards: first the services, then nothing until all of them are gone.
-pub fn run(state_dir: &Path, number: usize) -> anyhow::Result<()> {
+/// Standard input brings the services. It is also the line to agent and guards, on which comes nothing more until all of them are gone; that
+/// of a starter that another one started is the descriptor `line`, which it inherited.
+pub fn run(state_dir: &Path, number: usize, line: Option<RawFd>) -> anyhow::Result<()> {
     for ignored in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: ignoring a signal installs no handler; commands get every signal back (`child::is_its_own`).
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
     }
     priority::of_a_holder();
     // SAFETY: standard input belongs to this process and is used nowhere else in it.
-    let mut line = BufReader::new(std::fs::File::from(unsafe { OwnedFd::from_raw_fd(0) }));
+    let mut input = BufReader::new(std::fs::File::from(unsafe { OwnedFd::from_raw_fd(0) }));
     let mut text = String::new();
-    line.read_line(&mut text)?;
+    input.read_line(&mut text)?;
+    let line: OwnedFd = match line {
+        None => input.into_inner().into(),
+        // SAFETY: whoever started this process gave it the descriptor for this, and nothing else in it uses it.
+        Some(line) if line > 2 => unsafe { OwnedFd::from_raw_fd(line) },
+        Some(line) => anyhow::bail!("{line} is no line"),
+    };
+    if pair::is_closed(&line) {
+        return Ok(());
+    }
     let services: Vec<Service> = serde_json::from_str(&text).context("the list of services")?;
     let path = socket(state_dir, number);
     match std::fs::remove_file(&path) {
@@ -51,7 +62,10 @@ pub fn run(state_dir: &Path, number: usize) -> anyhow::Result<()> {
     std::io::stdout().write_all(&[READY])?;
     std::io::stdout().flush()?;
     let starter = Starter::new(state_dir, services);
-    let line = line.into_inner();
+    let (other, state) = (Pair::other_of(number), state_dir.to_owned());
+    if let Err(error) = (Pair { state_dir: state, number: other, services: text, line: line.try_clone()? }).keep() {
+        eprintln!("squalld starter: the other one is not watched: {error}");
+    }
     loop {
         let mut fds = [PollFd::new(line.as_fd(), PollFlags::POLLIN), PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
