@@ -44,11 +44,14 @@ impl Alarm {
     /// Returns once the clock has reached `at_us` (microseconds); at once if it has already.
     pub async fn at(&self, at_us: u64) -> io::Result<()> {
         let at = TimeSpec::from_duration(Duration::from_micros(at_us.max(1)));
-        self.0.get_ref().0.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
-        while now_us() < at_us {
+        loop {
+            // Anew after each ring: one that was too early by what this processor's counter says must not have been the last.
+            self.0.get_ref().0.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            if now_us() >= at_us {
+                return Ok(());
+            }
             self.0.readable().await?.clear_ready();
         }
-        Ok(())
     }
 }
 

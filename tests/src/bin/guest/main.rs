@@ -39,8 +39,8 @@ const PROGRAMS: [&str; 18] = [
     "umount",
     "kill",
 ];
-/// Without these a suite says what it skips.
-const WELCOME: [&str; 1] = ["iperf3"];
+/// Without these a suite says what it skips, or fails by their name: the services that are stopped and started, and what asks for them.
+const WELCOME: [&str; 5] = ["iperf3", "redis-server", "redis-cli", "nginx", "pgrep"];
 /// What the effects and the suites stand on.
 const MODULES: [&str; 36] = [
     "virtio_pci",
@@ -106,10 +106,16 @@ fn main() -> anyhow::Result<ExitCode> {
     let names: Vec<&str> = power.iter().chain(&ordinary).map(|suite| suite.name).collect();
     let built = built::build(&names)?;
     let start = Instant::now();
+    // Tests with a boot of their own, unless the suites' own arguments choose among tests.
+    let alone: Vec<(&Suite, &str)> = power.iter().chain(&ordinary).flat_map(|suite| suite.parts()).collect();
+    let alone = if theirs.is_empty() { alone } else { Vec::new() };
     let machine = |name: &'static str, suites: Vec<&'static Suite>| {
         let (built, cache) = (&built, &cache);
         move || {
-            if suites.is_empty() { Ok(Tally::default()) } else { run(cache, name, &suites, built, (all, long), theirs) }
+            if suites.is_empty() {
+                return Ok(Tally::default());
+            }
+            run(cache, name, &suites, None, built, long, theirs)
         }
     };
     let (one, other) = (machine("guest", ordinary), machine("power", power));
@@ -125,6 +131,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut sum = Tally::default();
     for tally in tallies {
         sum = sum + tally?;
+    }
+    for (suite, test) in alone {
+        sum = sum + run(&cache, "alone", &[suite], Some(test), &built, long, theirs)?;
     }
     let Tally { passed, failed, skipped, boots } = sum;
     println!(
@@ -155,12 +164,14 @@ impl std::ops::Add for Tally {
 }
 
 /// Boots a machine until its suites are through: a suite that cuts its power goes on at the next start, from what it wrote on its disk.
+/// `only`: this test of them.
 fn run(
     cache: &Path,
     name: &str,
     suites: &[&Suite],
+    only: Option<&str>,
     built: &built::Built,
-    (all, long): (bool, bool),
+    long: bool,
     arguments: &[String],
 ) -> anyhow::Result<Tally> {
     let mut content = Content {
@@ -169,6 +180,7 @@ fn run(
         files: built.programs.clone(),
     };
     content.programs.extend(WELCOME.iter().filter(|program| guest::has(program)).map(|program| (*program).to_owned()));
+    let mut tally = Tally::default();
     let mut script = format!("failed=0; export {}=1\n", skip::EMULATED);
     if long {
         script += &format!("export {}=1\n", guest::inside::ALL);
@@ -176,20 +188,21 @@ fn run(
     for suite in suites {
         let program = built.suite(suite.name)?;
         content.files.push(program.clone());
-        let mut left_out = String::new();
-        for (test, why) in suite.left_out.iter().filter(|_| !all) {
-            println!("{name}| SKIPPED {} {test}: {why}", suite.name);
-            left_out += &format!(" --skip {test}");
+        let mut chosen = only.map(|test| format!(" --exact {test}")).unwrap_or_default();
+        if only.is_none() {
+            for (test, why) in suite.left_out {
+                println!("{name}| SKIPPED {} {test}: {why}", suite.name);
+                tally.skipped += 1;
+                chosen += &format!(" --skip {test}");
+            }
+            chosen.extend(suite.alone.iter().map(|test| format!(" --skip {test}")));
         }
-        script += &format!("{} --test-threads=1{left_out} {} || failed=1\n", program.display(), arguments.join(" "));
+        script += &format!("{} --test-threads=1{chosen} {} || failed=1\n", program.display(), arguments.join(" "));
     }
     let machine = Machine::build(cache, name, &content, &(script + "exit $failed"))?
         .with_disk(128)?
         .with_disk(64)?
         .with_disk(64)?;
-    let mut tally = Tally::default();
-    let skipped = suites.iter().filter(|_| !all).map(|suite| suite.left_out.len()).sum();
-    tally.skipped = skipped;
     loop {
         let ended = machine.boot(LIMIT)?;
         tally.boots += 1;

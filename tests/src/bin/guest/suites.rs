@@ -4,36 +4,37 @@ use anyhow::bail;
 
 pub struct Suite {
     pub name: &'static str,
-    /// Tests that run only with `--all`, and why.
+    /// Tests that do not run in the guest, and why.
     pub left_out: &'static [(&'static str, &'static str)],
+    /// Tests that have a boot of their own: an emulated machine sleeps once a boot, the second `mem` returns at once.
+    pub alone: &'static [&'static str],
     /// Why all of it runs only when it is named, or with `--all`; None: it always runs.
     pub on_demand: Option<&'static str>,
+}
+
+impl Suite {
+    /// Its tests with a boot of their own.
+    pub fn parts(&'static self) -> impl Iterator<Item = (&'static Suite, &'static str)> {
+        self.alone.iter().map(move |test| (self, *test))
+    }
 }
 
 /// In a machine of their own, beside the one of the others: they cut its power, set its clock or send it to sleep.
 pub const POWER: [&str; 2] = ["power_cut", "clock"];
 
-const LONG: &str = "some minutes where the processor is emulated";
-/// They start coordinators and agents by the dozen, with bounds made for a real processor.
-const SLOW: Option<&str> =
-    Some("not seen to pass yet where the processor is emulated: many tests wait for as long as a real one needs");
+/// They start coordinators and agents by the dozen.
+const SLOW: Option<&str> = Some("a quarter of an hour where the processor is emulated");
 const LONG_CLOCK: Option<&str> = Some("ten minutes where the processor is emulated");
-/// Seen twice, woken by the clock's alarm and by the monitor: the second `mem` of a boot returned at once, and QEMU never saw it asleep.
-const SLEEPS_ONCE: &str = "an emulated machine sleeps once a boot, and another test of this suite has had it sleep";
 const SUITES: [Suite; 9] = [
-    Suite { name: "power_cut", left_out: &[], on_demand: None },
-    Suite { name: "clock", left_out: &[("a_suspended_machine_s_time_counts", SLEEPS_ONCE)], on_demand: LONG_CLOCK },
-    Suite { name: "netem", left_out: &[], on_demand: None },
-    Suite { name: "packet_filter", left_out: &[], on_demand: None },
-    Suite { name: "packet_delay", left_out: &[], on_demand: None },
-    Suite { name: "cgroup2", left_out: &[], on_demand: None },
-    Suite { name: "observed", left_out: &[], on_demand: None },
-    Suite { name: "root", left_out: &[], on_demand: SLOW },
-    Suite {
-        name: "crash_matrix",
-        left_out: &[("an_agent_that_dies_at_any_point_leaves_nothing", LONG)],
-        on_demand: SLOW,
-    },
+    Suite { name: "power_cut", left_out: &[], alone: &[], on_demand: None },
+    Suite { name: "clock", left_out: &[], alone: &["a_suspended_machine_s_time_counts"], on_demand: LONG_CLOCK },
+    Suite { name: "netem", left_out: &[], alone: &[], on_demand: None },
+    Suite { name: "packet_filter", left_out: &[], alone: &[], on_demand: None },
+    Suite { name: "packet_delay", left_out: &[], alone: &[], on_demand: None },
+    Suite { name: "cgroup2", left_out: &[], alone: &[], on_demand: None },
+    Suite { name: "observed", left_out: &[], alone: &[], on_demand: None },
+    Suite { name: "root", left_out: &[], alone: &[], on_demand: SLOW },
+    Suite { name: "crash_matrix", left_out: &[], alone: &[], on_demand: SLOW },
 ];
 
 /// Those of these names; for none those that always run, and what is left out is told.
