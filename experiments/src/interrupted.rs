@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::run_event::{Event, InjectionReport, InjectionState, Verdict};
-use crate::run_state::{Input, Output, bounds};
+use crate::run_state::{Input, Output, bounds, told_undo_us};
 use crate::wire::{OpenInjection, ToAgent};
 
 /// Injections that were ordered and of which no clean end was heard, with their nodes.
@@ -19,6 +19,16 @@ pub fn open_injections<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTree
         }
     }
     open
+}
+
+/// The longest that an agent said that the undo of one of these may take, microseconds.
+pub fn slowest_undo_us<'a>(events: impl IntoIterator<Item = &'a Event>, open: &BTreeMap<String, String>) -> u64 {
+    let told = events.into_iter().filter_map(|event| match event {
+        Event::Checked(checked) => Some(checked),
+        _ => None,
+    });
+    let is_open = |name: &str| open.keys().any(|open| open.split('#').next() == Some(name));
+    told.filter(|checked| is_open(&checked.injection)).map(told_undo_us).max().unwrap_or(0)
 }
 
 /// Ends `Aborted` once every agent said that nothing is left, else `Dirty`. It injects nothing and renews nothing.

@@ -22,6 +22,8 @@ pub const VERSION: u32 = 2;
 pub const AUTHORITY_NAME: &str = "Squall certificate authority";
 /// Largest frame that either side accepts.
 pub const MAX_FRAME: usize = 1 << 20;
+/// Longest undo that is waited for, whatever an agent says: a service that takes its ten minutes to stop and as long to start.
+pub const MOST_UNDO_MS: u64 = 1_200_000;
 /// Default lease, milliseconds; renewed every third.
 pub const DEFAULT_LEASE_MS: u64 = 10_000;
 
@@ -129,6 +131,10 @@ pub struct Checked {
     pub refusals: Vec<String>,
     /// What it would hit, for people: `process 4711 nginx: worker process`, `fills 48MiB of 64MiB on /data`, the flows spared.
     pub notes: Vec<String>,
+    /// How long its undo may take here at most, by the node's own policy (a service that is slow to start), milliseconds from where it
+    /// begins, up to [`MOST_UNDO_MS`]. Absent: a few seconds, as usual; also from an agent that does not say it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

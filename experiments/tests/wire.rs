@@ -49,3 +49,20 @@ fn an_unknown_field_is_passed_over_but_not_in_an_order() {
     let inject = r#"{"order":"inject","epoch":3,"run":"r","injection":"i","fault":"f","effects":[],"durationMs":1,"leaseMs":1,"news":true}"#;
     assert!(serde_json::from_str::<ToAgent>(inject).unwrap_err().to_string().contains("news"));
 }
+
+/// How long an undo may take is new in the answer to a check: whoever does not know it reads the rest, whoever does not hear it waits as before.
+#[test]
+fn an_answer_to_a_check_is_read_with_and_without_the_time_that_its_undo_may_take() {
+    let without = r#"{"says":"checked","injection":"r1/0.db1","node":"db1","refusals":[],"notes":[]}"#;
+    let with = r#"{"says":"checked","injection":"r1/0.db1","node":"db1","refusals":[],"notes":[],"undoMs":240000}"#;
+    for (line, told) in [(without, None), (with, Some(240_000))] {
+        let ToCoordinator::Checked(checked) = serde_json::from_str(line).unwrap() else { panic!("{line}") };
+        assert_eq!(checked.undo_ms, told);
+        assert_eq!(serde_json::to_string(&ToCoordinator::Checked(checked)).unwrap(), line);
+    }
+    let newer = with.replace("undoMs", "whatComesNext");
+    assert!(
+        serde_json::from_str::<ToCoordinator>(&newer).is_ok(),
+        "an older coordinator passes over what it does not know"
+    );
+}

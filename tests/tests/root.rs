@@ -20,5 +20,6 @@ mod root {
     mod run_local;
     mod service_restart;
     mod service_stop;
+    mod slow_service;
     mod traffic_surge;
 }

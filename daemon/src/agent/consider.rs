@@ -6,6 +6,7 @@ use super::conflict::Occupied;
 use super::effects::{self, Context, Prepared, ProcessId};
 use super::executor::Executor;
 use super::kernel::pidfd;
+use super::undo::Undo;
 use super::{notes, policy};
 
 /// An effect and the name that its traces carry.
@@ -89,16 +90,20 @@ impl Executor {
     }
 
     pub(super) fn check(&self, order: &Order) -> Checked {
-        let (refusals, notes) = match self
+        let (refusals, notes, traces) = match self
             .follow(order.epoch)
             .map_err(|why| vec![why])
             .and_then(|()| self.permit(order))
             .and_then(|order| self.prepare(order))
         {
-            Ok((prepared, _)) => (Vec::new(), prepared.iter().flat_map(|(_, p)| notes::of(&p.hold)).collect()),
-            Err(reasons) => (reasons, Vec::new()),
+            Ok((prepared, _)) => {
+                let notes = prepared.iter().flat_map(|(_, prepared)| notes::of(&prepared.hold)).collect();
+                (Vec::new(), notes, prepared.into_iter().flat_map(|(_, prepared)| prepared.traces).collect())
+            }
+            Err(reasons) => (reasons, Vec::new(), Vec::new()),
         };
-        Checked { injection: order.injection.clone(), node: self.settings.node.clone(), refusals, notes }
+        let undo_ms = Undo::of_traces(traces).told_ms();
+        Checked { injection: order.injection.clone(), node: self.settings.node.clone(), refusals, notes, undo_ms }
     }
 }
 

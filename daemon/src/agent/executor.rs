@@ -261,7 +261,10 @@ impl Executor {
         }
         let injection = intent.injection.clone();
         tracing::error!(injection, "an error in the agent: undone from the journal");
-        for (_, ended) in undo::undo_all(std::iter::once(&intent), &self.boot_id) {
+        let boot_id = self.boot_id.clone();
+        // Beside this thread: a service may take long, and others must not wait for it.
+        let undone = tokio::task::spawn_blocking(move || undo::undo_all(std::iter::once(&intent), &boot_id)).await;
+        for (_, ended) in undone.into_iter().flatten() {
             let cause = Some(RevertCause::Recovery);
             let report = InjectionReport { cause, detail: ended.detail.clone(), ..InjectionReport::default() };
             let (at_us, by) = (boottime::now_us(), Writer::Agent);

@@ -208,17 +208,9 @@ impl Life {
         self.executor.over(&self.injection);
     }
 
-    /// One pass of the undo; beside the agent's own thread, where it may take longer than others can wait.
     async fn pass(&mut self) -> bool {
-        if !self.undo.is_slow() {
-            return self.undo.pass();
-        }
-        let mut undo = self.undo.clone();
-        let passed = tokio::task::spawn_blocking(move || (undo.pass(), undo)).await;
-        passed.is_ok_and(|(clean, undo)| {
-            self.undo = undo;
-            clean
-        })
+        self.undo = std::mem::take(&mut self.undo).pass_beside().await;
+        self.undo.is_over()
     }
 
     async fn wait_gone(&mut self, patience: Duration) {

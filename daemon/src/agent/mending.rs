@@ -46,7 +46,7 @@ pub async fn keep_trying(executor: Rc<Executor>) {
                 continue;
             }
             *known = Tries::after(known.count + 1);
-            try_again(&executor, intent, known.count);
+            try_again(&executor, intent.clone(), known.count).await;
         }
         let next_us = tries.values().map(|tries| tries.next_us).min();
         let wait = next_us.map_or(LONGEST, |at| Duration::from_micros(at.saturating_sub(boottime::now_us())));
@@ -55,14 +55,12 @@ pub async fn keep_trying(executor: Rc<Executor>) {
     }
 }
 
-fn try_again(executor: &Executor, intent: &Intent, count: u32) {
+async fn try_again(executor: &Executor, intent: Intent, count: u32) {
     for held in intent.held.iter().filter(|_| intent.boot_id == executor.boot_id()) {
         undo::end_holder(held.holder, Duration::ZERO);
     }
-    let mut undo = Undo::of(intent, executor.boot_id());
-    undo.pass();
-    let Ended { state, detail } = undo.ended();
-    let injection = intent.injection.clone();
+    let Ended { state, detail } = Undo::of(&intent, executor.boot_id()).pass_beside().await.ended();
+    let injection = intent.injection;
     if !state.is_clean() {
         return tracing::warn!(injection, count, "still not seen to be gone: {detail}");
     }

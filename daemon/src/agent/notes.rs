@@ -1,7 +1,7 @@
 //! What an order would hit, for people, from what `prepare` found out.
 
 use squall_experiments::effect::{Hog, HostWide};
-use squall_experiments::units::Size;
+use squall_experiments::units::{Size, Span};
 
 use super::effects::service::Service;
 use super::effects::service::control::Control;
@@ -35,7 +35,13 @@ pub fn of(hold: &Hold) -> Vec<String> {
             };
             hosts.iter().map(to).collect()
         }
-        Hold::Unit { service, .. } => vec![format!("stops {}", defined(service))],
+        Hold::Unit { service, .. } => {
+            let undo = Span(service.patience());
+            vec![
+                format!("stops {}", defined(service)),
+                format!("may take up to {undo} until it runs again, by this node's policy"),
+            ]
+        }
         Hold::Host { what, own, protected, services } => {
             let verb = if *what == HostWide::Freeze { "freezes" } else { "kills" };
             let count = Everyone::but(own, protected).now(|_| false).map_or(0, |found| found.len());

@@ -68,6 +68,12 @@ impl Undo {
         self.left.iter().map(of).max().unwrap_or(PATIENCE).max(PATIENCE)
     }
 
+    /// [`Undo::patience`] for the coordinator, milliseconds. None: the few seconds on which it counts anyway.
+    pub fn told_ms(&self) -> Option<u64> {
+        let patience = self.patience();
+        (patience > PATIENCE).then(|| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// A pass asks programs, which may take a second each.
     pub fn is_slow(&self) -> bool {
         self.left.iter().any(|trace| matches!(trace, Trace::Service { .. }))
@@ -102,6 +108,25 @@ impl Undo {
             }
         }
         self.left = left;
+        self.is_over()
+    }
+
+    /// A pass, beside the agent's own thread where it may take longer than others can wait.
+    pub async fn pass_beside(mut self) -> Undo {
+        if !self.is_slow() {
+            self.pass();
+            return self;
+        }
+        let before = self.clone();
+        let passed = tokio::task::spawn_blocking(move || {
+            self.pass();
+            self
+        });
+        passed.await.unwrap_or(before)
+    }
+
+    /// Each trace was seen absent.
+    pub fn is_over(&self) -> bool {
         self.left.is_empty()
     }
 

@@ -19,7 +19,7 @@ use crate::agent::journal::lock::Lock;
 use crate::agent::journal::record::{Change, Intent, Writer};
 use crate::agent::journal::{self, Journal};
 use crate::agent::kernel::{boottime, priority, trim};
-use crate::agent::undo::{self, Ended};
+use crate::agent::undo::{self, Ended, Undo};
 use squall_experiments::run_event::{InjectionState, RevertCause};
 
 /// After a deadline the holder and the agent have this long to do it themselves.
@@ -56,15 +56,32 @@ pub fn run(state_dir: &Path) -> anyhow::Result<()> {
                 if agent_now != agent {
                     return Ok(());
                 }
-                let over = |intent: &&Intent| deadline(intent).saturating_add(GRACE_US) <= now;
-                for (injection, ended) in undo::undo_all(intents.iter().filter(over), &boot_id) {
-                    eprintln!("squalld guard: {injection} was over and its agent did not end it: {}", said(&ended));
-                }
-                set(&timer, next_deadline(&intents, now))?;
+                let over = |intent: &Intent| deadline(intent).saturating_add(GRACE_US) <= now;
+                let next = next_deadline(&intents, now);
+                end_late(intents.into_iter().filter(over).collect(), &boot_id)?;
+                set(&timer, next)?;
             }
             Heard::AgentGone => return after_death(state_dir, agent, &boot_id),
         }
     }
+}
+
+/// What starts programs may take its time (a service's `within`): meanwhile this guard watches on, for the next deadline and its agent's end.
+fn end_late(over: Vec<Intent>, boot_id: &str) -> std::io::Result<()> {
+    let undo = |intents: &[Intent], boot_id: &str| {
+        for (injection, ended) in undo::undo_all(intents.iter(), boot_id) {
+            eprintln!("squalld guard: {injection} was over and its agent did not end it: {}", said(&ended));
+        }
+    };
+    let (slow, quick): (Vec<Intent>, Vec<Intent>) =
+        over.into_iter().partition(|intent| Undo::of(intent, boot_id).is_slow());
+    undo(&quick, boot_id);
+    if !slow.is_empty() {
+        let boot_id = boot_id.to_owned();
+        let late = std::thread::Builder::new().name("late".to_owned());
+        late.spawn(move || undo(&slow, &boot_id))?;
+    }
+    Ok(())
 }
 
 /// Undoes first and writes then: for the kernel's state no lock is needed, each step is idempotent and touches only what the

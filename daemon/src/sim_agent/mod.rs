@@ -22,6 +22,8 @@ pub struct Manner {
     pub active_after: Duration,
     /// From the end of an injection to `Reverted`.
     pub revert_after: Duration,
+    /// Said with the answer to `Check`.
+    pub undo_ms: Option<u64>,
     /// Answer to `Check` and `Inject`.
     pub refuses: Option<String>,
     /// What its evidence says.
@@ -37,6 +39,7 @@ impl Default for Manner {
         Manner {
             active_after: Duration::ZERO,
             revert_after: Duration::ZERO,
+            undo_ms: None,
             refuses: None,
             bites: Some(true),
             leaves_residue: false,
@@ -220,6 +223,7 @@ impl Life {
                 node: self.hello.node.clone(),
                 refusals: manner.refuses.into_iter().collect(),
                 notes: vec![format!("{} effect(s), pretended", order.effects.len())],
+                undo_ms: manner.undo_ms,
             })),
             ToAgent::Inject(order) => self.inject(order, &manner),
             ToAgent::Renew { injections, .. } => {

@@ -161,6 +161,7 @@ pub fn refuted() -> Vec<RunEvent> {
                 node: "db3".into(),
                 refusals: vec![],
                 notes: vec!["process 4711 postgres: checkpointer".into()],
+                undo_ms: None,
             }),
         ),
         (4_600, Event::Phase { phase: Before }),

@@ -41,8 +41,10 @@ impl RunState {
             self.record(Event::HaltSent { node });
         }
         let lease_us = self.settings.lease_ms.saturating_mul(1000);
+        let undo_us = self.open().map(|(_, live)| live.undo_us).max().unwrap_or(0);
+        let silence_us = lease_us.saturating_add(undo_us).saturating_add(bounds::UNDO_AFTER_LEASE_US);
         self.stage = Stage::Aborting {
-            give_up_us: self.now_us.saturating_add(lease_us).saturating_add(bounds::UNDO_AFTER_LEASE_US),
+            give_up_us: self.now_us.saturating_add(silence_us),
             halt_again_us: self.now_us + bounds::HALT_AGAIN_US,
         };
     }

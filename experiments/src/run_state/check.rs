@@ -1,11 +1,11 @@
 //! Admission, and every agent's look at its orders before anything happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::PlannedStep;
 use crate::probe::Phase;
 use crate::run_event::{Event, Verdict};
-use crate::wire::{Checked, ToAgent};
+use crate::wire::{self, Checked, ToAgent};
 
 use super::{RunState, Stage, bounds};
 
@@ -14,6 +14,21 @@ pub(super) struct Checks {
     /// (injection, node) not answered yet.
     pending: BTreeSet<(String, String)>,
     refusals: Vec<String>,
+    /// What the agents said that an undo may take, by the injection's name without a counter of rounds; microseconds.
+    undo_us: BTreeMap<String, u64>,
+}
+
+impl Checks {
+    /// 0: the usual few seconds, for which there are bounds anyway.
+    pub(super) fn undo_us(&self, injection: &str) -> u64 {
+        let name = injection.split_once('#').map_or(injection, |(name, _)| name);
+        self.undo_us.get(name).copied().unwrap_or(0)
+    }
+}
+
+/// What an agent said that the undo of this injection may take, microseconds.
+pub(crate) fn told_undo_us(checked: &Checked) -> u64 {
+    checked.undo_ms.unwrap_or(0).min(wire::MOST_UNDO_MS) * 1000
 }
 
 impl RunState {
@@ -48,6 +63,7 @@ impl RunState {
         }
         let refusals = checked.refusals.iter().map(|why| format!("{}: {why}", checked.node));
         self.checks.refusals.extend(refusals);
+        self.checks.undo_us.insert(checked.injection.clone(), told_undo_us(&checked));
         self.record(Event::Checked(checked));
     }
 

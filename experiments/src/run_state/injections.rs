@@ -22,6 +22,8 @@ pub(super) struct Live {
     /// When its agent was last heard not to have applied it yet.
     not_active_us: u64,
     duration_us: u64,
+    /// What its agent said that the undo may take.
+    pub(super) undo_us: u64,
     /// The latest of each measurement, by what was measured.
     evidence: BTreeMap<String, Evidence>,
     /// Ended by itself, before anyone asked for it.
@@ -78,7 +80,11 @@ impl Live {
         if self.state.is_terminal() {
             return u64::MAX;
         }
-        self.ordered_us.saturating_add(self.duration_us).saturating_add(bounds::END_US)
+        self.ordered_us.saturating_add(self.duration_us).saturating_add(self.late_us())
+    }
+
+    fn late_us(&self) -> u64 {
+        self.undo_us.saturating_add(bounds::END_US)
     }
 }
 
@@ -123,6 +129,7 @@ impl RunState {
                 ordered_us: self.now_us,
                 not_active_us: self.now_us,
                 duration_us,
+                undo_us: self.checks.undo_us(&order.injection),
                 evidence: BTreeMap::new(),
                 ended_by_itself: false,
             };
@@ -176,7 +183,7 @@ impl RunState {
             if self.now_us >= live.active_by_us() {
                 Some(format!("{name} on {} was not active {} after its order", live.node, seconds(bounds::ACTIVE_US)))
             } else if self.now_us >= live.end_by_us() {
-                let late = seconds(bounds::END_US);
+                let late = seconds(live.late_us());
                 Some(format!("{name} on {} was not undone {late} after its end", live.node))
             } else {
                 None

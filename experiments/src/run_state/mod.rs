@@ -33,6 +33,7 @@ use crate::wire::{Checked, OpenInjection, ToAgent};
 
 use abort::Ending;
 use check::Checks;
+pub(crate) use check::told_undo_us;
 use injections::Live;
 use steps::StepState;
 use watch::Watch;
@@ -43,7 +44,7 @@ pub mod bounds {
     pub const CHECK_US: u64 = 10_000_000;
     /// From the order to `Active`. Long, because occupying a large memory takes its time; leases guard meanwhile.
     pub const ACTIVE_US: u64 = 30_000_000;
-    /// From the end of an injection's duration to a terminal state.
+    /// From the end of an injection's duration to a terminal state, besides what its agent said that the undo may take.
     pub const END_US: u64 = 10_000_000;
     /// For the steady state before anything is injected; longer where the probes need longer for their samples.
     pub const STEADY_US: u64 = 10_000_000;
@@ -54,7 +55,7 @@ pub mod bounds {
     /// For a step's condition, where the author gives no time-out.
     pub const CONDITION_US: u64 = 60_000_000;
     /// After an abort an injection ends by its lease at the latest; what was not heard of by so much later is unconfirmed
-    /// (2 s are promised by the agent, the rest is the network's).
+    /// (2 s are promised by the agent, the rest is the network's), besides what its agent said that the undo may take.
     pub const UNDO_AFTER_LEASE_US: u64 = 5_000_000;
     /// Between two halts to a node that has not confirmed.
     pub const HALT_AGAIN_US: u64 = 1_000_000;

@@ -23,6 +23,10 @@ pub struct Manner {
     pub evidence: Option<(Vec<Evidence>, Vec<Evidence>)>,
     pub unmet: Option<&'static str>,
     pub unconfirmed: bool,
+    /// An undo takes so long.
+    pub undo_us: u64,
+    /// It says so in its answer to a check.
+    pub tells_undo: bool,
     /// Holders end by themselves after so long.
     pub holder_dies_after_us: Option<u64>,
 }
@@ -39,6 +43,8 @@ impl Default for Manner {
             evidence: None,
             unmet: None,
             unconfirmed: false,
+            undo_us: STEP_US,
+            tells_undo: true,
             holder_dies_after_us: None,
         }
     }
@@ -72,6 +78,8 @@ impl Agent {
                 node: self.node.clone(),
                 refusals: self.manner.refuses_check.iter().map(|why| (*why).to_owned()).collect(),
                 notes: vec!["touches process 4711".to_owned()],
+                undo_ms: (self.manner.tells_undo && self.manner.undo_us > STEP_US)
+                    .then_some(self.manner.undo_us.div_ceil(1000)),
             })],
             ToAgent::Inject(order) => self.inject(now_us, order),
             ToAgent::Renew { injections, .. } => {
@@ -116,7 +124,7 @@ impl Agent {
             if held.state < InjectionState::Reverting {
                 held.state = InjectionState::Reverting;
                 held.cause = Some(cause);
-                held.next_us = now_us + STEP_US;
+                held.next_us = now_us + self.manner.undo_us;
                 told.push(tell(name, held.state, InjectionReport { cause: Some(cause), ..Default::default() }));
             } else {
                 // Said again: the first word may have been lost.
@@ -170,7 +178,7 @@ impl Agent {
                 (_, Some((_, cause))) => {
                     held.state = Reverting;
                     held.cause = Some(cause);
-                    held.next_us = now_us + STEP_US;
+                    held.next_us = now_us + manner.undo_us;
                     report.cause = held.cause;
                 }
                 (_, None) if now_us < held.next_us => continue,

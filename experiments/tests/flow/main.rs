@@ -7,6 +7,7 @@ mod ledgers;
 mod losses;
 mod plans;
 mod simulation;
+mod slow_undo;
 mod steps;
 mod verdicts;
 mod world;

@@ -78,6 +78,7 @@ fn world_of(seed: u64) -> (World, bool) {
             7 => manner.unconfirmed = true,
             8 => manner.holder_dies_after_us = Some(random.random_range(0..5 * S)),
             9 => manner.silent_on_check = true,
+            10..=12 => manner.undo_us = random.random_range(0..40 * S),
             _ => {}
         }
     }
@@ -168,7 +169,8 @@ fn check(seed: u64, world: &mut World, verdict: Verdict) {
         }
         let lease_us = 10 * S;
         let settled = world.time_of(|event| matches!(event, Event::Finished { .. })).unwrap();
-        let most = lease_us + bounds::UNDO_AFTER_LEASE_US + bounds::RECOVERY_US + S;
+        let told_us = world.agents.values().map(|agent| agent.manner.undo_us).max().unwrap_or(0);
+        let most = lease_us + told_us + bounds::UNDO_AFTER_LEASE_US + bounds::RECOVERY_US + S;
         assert!(settled - aborted_us <= most, "seed {seed}: the abort took {} us", settled - aborted_us);
     }
     // Terminal once, and never anything after it but a confirmation.
@@ -203,7 +205,7 @@ fn check(seed: u64, world: &mut World, verdict: Verdict) {
         assert!(world.events.iter().all(|(_, e)| !matches!(e, Event::Changed { state: InjectionState::Active, .. })));
     }
     // Nobody renews any more: on every host everything ends by its lease.
-    world.go_until(world.now_us + 11 * S);
+    world.go_until(world.now_us + 51 * S);
     let left = world.agents.values().filter(|agent| !agent.manner.hangs).all(|agent| agent.on_host().next().is_none());
     assert!(left, "seed {seed}: something is on a host long after the end");
 }

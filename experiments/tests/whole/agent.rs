@@ -63,7 +63,7 @@ impl Agent {
             ToAgent::Check(order) => {
                 let refusals = self.refusals(&order);
                 let (injection, node) = (order.injection, self.node.clone());
-                vec![ToCoordinator::Checked(Checked { injection, node, refusals, notes: vec![] })]
+                vec![ToCoordinator::Checked(Checked { injection, node, refusals, notes: vec![], undo_ms: None })]
             }
             ToAgent::Inject(order) => self.inject(now_us, &order),
             ToAgent::Renew { epoch, injections } if self.follow(epoch) => {

@@ -40,6 +40,7 @@ impl Runs {
                     node: injection.node.clone(),
                     refusals: vec![format!("{}: {why}", injection.node)],
                     notes: Vec::new(),
+                    undo_ms: None,
                 });
             }
         }

@@ -18,6 +18,11 @@ pub fn open_injections(events: &[RunEvent]) -> BTreeMap<String, String> {
     interrupted::open_injections(events.iter().map(|event| &event.event))
 }
 
+/// What an agent said at most that the undo of one of these may take.
+pub fn slowest_undo(events: &[RunEvent], open: &BTreeMap<String, String>) -> Duration {
+    Duration::from_micros(interrupted::slowest_undo_us(events.iter().map(|event| &event.event), open))
+}
+
 pub struct InterruptedTask {
     pub run: String,
     pub reason: String,

@@ -31,7 +31,7 @@ use super::probes::{Prober, Tools};
 use super::store::Store;
 use crate::clock;
 use held::Held;
-use interrupted::{InterruptedTask, open_injections};
+use interrupted::{InterruptedTask, open_injections, slowest_undo};
 use log::RunLog;
 use task::{Ended, RunTask};
 
@@ -197,6 +197,7 @@ impl Runs {
         let parsed: Vec<RunEvent> = log::parse(&events)?;
         let before = Duration::from_micros(parsed.last().map_or(0, |event| event.at_us));
         let open = open_injections(&parsed);
+        let slowest = slowest_undo(&parsed, &open);
         let run = summary.run.clone();
         let log = Arc::new(RunLog::resumed(&run, self.store.clone(), events, before));
         let (inbox, inputs) = mpsc::channel(INBOX);
@@ -212,7 +213,7 @@ impl Runs {
             inputs,
             halts: halts_heard,
             // Whatever was applied has lost its lease by then, and an agent that lives has dialled again.
-            patience: self.hub.lease * 2,
+            patience: self.hub.lease * 2 + slowest,
         };
         let runs = self.clone();
         self.spawn(async move {

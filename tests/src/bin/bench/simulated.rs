@@ -138,6 +138,7 @@ async fn agent(name: &str, url: &str) -> anyhow::Result<()> {
                 node: name.to_owned(),
                 refusals: Vec::new(),
                 notes: Vec::new(),
+                undo_ms: None,
             })),
             ToAgent::Inject(order) => {
                 answers.push(changed(&order.injection, InjectionState::Journaled));

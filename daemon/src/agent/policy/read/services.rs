@@ -2,6 +2,7 @@
 
 use saphyr::{Scalar, YamlData};
 use squall_experiments::units::Span;
+use squall_experiments::wire;
 
 use super::{Node, Reader, Rule, text};
 use crate::agent::effects::service::Service;
@@ -9,7 +10,7 @@ use crate::agent::effects::service::control::Control;
 
 /// To stop and to start, unless the policy says otherwise.
 const WITHIN: Span = Span::from_millis(30_000);
-const LONGEST: Span = Span::from_millis(600_000);
+const LONGEST: Span = Span::from_millis(wire::MOST_UNDO_MS / 2);
 
 impl Reader<'_> {
     pub(super) fn services(&mut self, node: &Node<'_>) -> Vec<Rule<Service>> {
