@@ -104,7 +104,12 @@ pub static SUITES: &[Suite] = &[
         "degrade-recommendations-hung",
         "degrade-recommendations-slow",
     ),
-    suite!("disaster-recovery", "Does it come back when everything is lost?", "recovery-drill",),
+    suite!(
+        "disaster-recovery",
+        "Does it come back when everything is lost?",
+        "recovery-database-destroyed",
+        "recovery-drill",
+    ),
 ];
 
 /// (name, text) of each game day that ships with Squall.

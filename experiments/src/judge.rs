@@ -163,6 +163,13 @@ impl Series {
         self.since_fault.iter_mut().for_each(|since| since.active(since_us));
     }
 
+    /// If the phase ends before the time is over in which it may recover: what goes on counting from the fault.
+    pub fn undecided(&self, now_us: u64) -> Option<SinceFault> {
+        let judged = self.judge(now_us, Moment::End);
+        let open = judged.judgement == Judgement::Unknown && !judged.blind && self.forgiven > 0;
+        self.since_fault.clone().filter(|since| open && since.forgives(now_us))
+    }
+
     pub fn push(&mut self, at_us: u64, sample: &Sample) {
         let bound = self.tolerance.value;
         let no_value = sample.value.is_none_or(f64::is_nan);

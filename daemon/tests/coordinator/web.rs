@@ -14,7 +14,7 @@ use squalld::sim_agent::SimAgent;
 use crate::corpus::POISON;
 use crate::world::{Shop, World, experiment, within};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 11] = [
     "/ui/fleet",
     "/ui/runs",
     "/ui/start",
@@ -22,6 +22,9 @@ const PAGES: [&str; 8] = [
     "/ui/calendar",
     "/ui/compare",
     "/ui/game-days",
+    "/ui/game-days/new",
+    "/ui/game-days/new?day=shop-ha",
+    "/ui/schedules/new",
     "/ui/audit",
 ];
 const SESSION: &str = "__Host-squall";
@@ -125,7 +128,20 @@ async fn without_a_session_every_page_is_the_log_in_page_and_every_form_does_not
         assert_eq!(status, 401, "{page}");
         assert!(body.contains("Log in to Squall") && !body.contains("neighbour") && !body.contains("web1"), "{page}");
     }
-    for form in ["/ui/halt", "/ui/runs/last/halt", "/ui/runs", "/ui/plan", "/ui/lever/release", "/ui/logout"] {
+    // Whoever types the host's name alone is led there; the API goes on answering 401.
+    let root = stranger.request(Method::GET, "/").send().await.unwrap();
+    assert_eq!((root.status().as_u16(), &root.headers()["location"]), (303, &"/ui/fleet".parse().unwrap()));
+    assert_eq!(stranger.get("/v1/runs").await.0, 401);
+    for form in [
+        "/ui/halt",
+        "/ui/runs/last/halt",
+        "/ui/runs",
+        "/ui/plan",
+        "/ui/lever/release",
+        "/ui/logout",
+        "/ui/game-days",
+        "/ui/schedules",
+    ] {
         let answer = stranger.post(form, &[]).await;
         assert_eq!(answer.status(), 401, "{form}");
         assert!(answer.text().await.unwrap().contains("nothing was done"), "{form}");
@@ -232,7 +248,7 @@ async fn a_viewer_sees_every_page_and_neither_plans_nor_starts_nor_releases() {
         assert_eq!(viewer.get(page).await.0, 200, "{page}");
     }
     let text = experiment(&shop, "1s").to_string();
-    for path in ["/ui/plan", "/ui/runs", "/ui/lever/release", "/ui/schedules/x/run"] {
+    for path in ["/ui/plan", "/ui/runs", "/ui/lever/release", "/ui/schedules/x/run", "/ui/schedules", "/ui/game-days"] {
         let answer = viewer.post(path, &[("experiment", &text)]).await;
         assert_eq!(answer.status(), 403, "{path}");
         assert!(answer.text().await.unwrap().contains("the role viewer may not"), "{path}");

@@ -86,3 +86,66 @@ async fn everyone_halts_a_game_day() {
     assert_eq!(vera.post(&format!("{place}/halt"), &[]).await.status(), 303);
     assert!(vera.get(&place).await.1.contains("Halt was sent"));
 }
+
+#[tokio::test]
+async fn a_game_day_is_planned_and_started_from_a_text() {
+    let (world, shop) = (World::new().await, Shop::open().await);
+    let _web = world.agent("web1", 1).await;
+    let agenda = json!([{"approval": {"ask": "Go on?"}}, {"run": {"experiment": experiment(&shop, "100ms")}}]);
+    let day = json!({
+        "apiVersion": "squall/v1", "kind": "GameDay", "metadata": {"name": "typed"}, "hypothesis": "h <b>", "owner": "ana",
+        "preChecks": {"nodes": [{"of": {"role": "web"}, "atLeast": 2}]}, "agenda": agenda
+    });
+    let text = day.to_string();
+    let rita = world.visitor("rita", Role::Runner).await;
+    let shown = rita.post("/ui/game-days/plan", &[("day", &text)]).await;
+    assert_eq!(shown.status(), 200);
+    let shown = shown.text().await.unwrap();
+    for part in ["Plan of <bdi>typed", "does not hold", "Go on?", "neighbour", "Start this game day"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert_eq!(alive(&shown), None);
+    assert!(rita.get("/ui/game-days").await.1.contains("There was none yet"), "a plan starts nothing");
+    // Mistakes and files are told beside the text.
+    for (wrong, why) in [
+        (text.replace("agenda", "agendo"), "agendo"),
+        (text.replace(&agenda[1].to_string(), r#"{"run": {"file": "x.yaml"}}"#), "reads no files"),
+    ] {
+        let answer = rita.post("/ui/game-days/plan", &[("day", &wrong)]).await;
+        assert_eq!(answer.status(), 400, "{why}");
+        let answer = answer.text().await.unwrap();
+        assert!(
+            answer.contains(why) && answer.contains("There are mistakes") && answer.contains("&lt;b&gt;"),
+            "{answer}"
+        );
+        assert_eq!(rita.post("/ui/game-days", &[("day", &wrong)]).await.status(), 400);
+    }
+    let text = text.replace("\"atLeast\":2", "\"atLeast\":1");
+    let started = rita.post("/ui/game-days", &[("day", &text)]).await;
+    assert_eq!(started.status(), 303);
+    let cockpit = started.headers()["location"].to_str().unwrap().to_owned();
+    assert!(cockpit.starts_with("/ui/game-days/"), "{cockpit}");
+    let arthur = world.visitor("arthur", Role::Author).await;
+    assert_eq!(arthur.post("/ui/game-days/plan", &[("day", &text)]).await.status(), 200);
+    assert_eq!(arthur.post("/ui/game-days", &[("day", &text)]).await.status(), 403);
+    assert_eq!(rita.post(&format!("{cockpit}/halt"), &[]).await.status(), 303);
+}
+
+#[tokio::test]
+async fn a_schedule_is_kept_from_a_text_and_stands_in_the_calendar() {
+    let world = World::new().await;
+    let rita = world.visitor("rita", Role::Runner).await;
+    let text = "apiVersion: squall/v1\r\nkind: Schedule\r\nmetadata: {name: nightly}\r\ncron: '30 2 * * *'\r\nrun: {catalogue: replica-kill}\r\n";
+    let wrong = rita.post("/ui/schedules", &[("schedule", &text.replace("30 2", "99 2"))]).await;
+    assert_eq!(wrong.status(), 400);
+    let wrong = wrong.text().await.unwrap();
+    assert!(wrong.contains("There are mistakes") && wrong.contains("line 4") && wrong.contains("99 2"), "{wrong}");
+    let kept = rita.post("/ui/schedules", &[("schedule", text)]).await;
+    assert_eq!((kept.status().as_u16(), &kept.headers()["location"]), (303, &"/ui/calendar".parse().unwrap()));
+    let (_, calendar) = rita.get("/ui/calendar").await;
+    assert!(calendar.contains("The schedule nightly is kept") && calendar.contains("02:30"), "{calendar}");
+    // Not over another by accident; on purpose, yes.
+    let again = rita.post("/ui/schedules", &[("schedule", text)]).await;
+    assert_eq!(again.status(), 422);
+    assert_eq!(rita.post("/ui/schedules", &[("schedule", text), ("replace", "yes")]).await.status(), 303);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::probe::url;
 use super::{Found, Problem, shown};
 use crate::experiment::{Experiment, Step};
+use crate::faults;
 use crate::ledger::{LedgerProbe, MOST_RECORDS};
 use crate::probe::{AlertProbe, HttpProbe, Probe};
 use crate::units::Span;
@@ -154,9 +155,11 @@ pub(super) fn kinds(found: &mut Found, probe: &Probe, has_value: bool) {
     }
 }
 
-/// Of each fault the time for which it is watched: while it lasts, and through the waits until the next one.
+/// Of each fault the time for which it is watched: while it lasts, and through the waits until the next one. Not of those whose undo may
+/// take long.
 fn watched(method: &[Step]) -> Vec<Span> {
-    let faults = method.iter().enumerate().filter(|(_, step)| step.fault.is_some());
+    let lasting = |name: &str| !faults::find(name).is_some_and(|fault| fault.starts_services);
+    let faults = method.iter().enumerate().filter(|(_, step)| step.fault.as_deref().is_some_and(lasting));
     let span = |(at, step): (usize, &Step)| {
         let rest = method[at + 1..].iter().map_while(|next| if next.fault.is_none() { Some(next.wait) } else { None });
         let waits: Duration = rest.flatten().map(|wait| wait.0).sum();

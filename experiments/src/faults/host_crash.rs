@@ -30,6 +30,7 @@ impl Fault for HostCrash {
     const NAME: &'static str = "host-crash";
     const SUMMARY: &'static str = "Kills every process of a host at once, but Squall's own and protected ones.";
     const REVERSIBLE: bool = false;
+    const STARTS_SERVICES: bool = true;
     const CAPABILITIES: &'static [&'static str] = &["CAP_KILL", "CAP_SYS_PTRACE"];
 
     fn check(with: &With, _on: &Target) -> Vec<Mistake> {

@@ -37,6 +37,8 @@ pub trait Fault {
     const SUMMARY: &'static str;
     /// False: nobody can bring back what was lost (a killed process).
     const REVERSIBLE: bool = true;
+    /// Its undo starts services. How long that takes stands in the policies of the nodes, so nobody can say beforehand how long it lasts.
+    const STARTS_SERVICES: bool = false;
     /// What of `on:` it uses besides the nodes.
     const ON: On = On::Nodes;
     /// What a node's agent needs for it that is not root, as capabilities(7) names them; for one's own processes and files less may do.
@@ -132,6 +134,7 @@ pub struct Entry {
     pub name: &'static str,
     pub summary: &'static str,
     pub reversible: bool,
+    pub starts_services: bool,
     pub on: On,
     pub capabilities: &'static [&'static str],
     pub schema: fn() -> Schema,
@@ -146,6 +149,7 @@ impl Entry {
             name: F::NAME,
             summary: F::SUMMARY,
             reversible: F::REVERSIBLE,
+            starts_services: F::STARTS_SERVICES,
             on: F::ON,
             capabilities: F::CAPABILITIES,
             schema: || schemars::schema_for!(F::With),

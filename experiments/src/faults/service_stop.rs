@@ -21,6 +21,7 @@ impl Fault for ServiceStop {
     type With = With;
     const NAME: &'static str = "service-stop";
     const SUMMARY: &'static str = "Stops a service as its operator would, and starts it again when the fault ends.";
+    const STARTS_SERVICES: bool = true;
 
     fn check(with: &With, _on: &Target) -> Vec<Mistake> {
         named("/with/service", &with.service)

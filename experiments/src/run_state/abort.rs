@@ -27,6 +27,7 @@ impl RunState {
             return;
         }
         self.ending = Some(Ending { verdict, reason: reason.clone() });
+        self.watch.undecided.clear();
         let nodes = self.open_nodes();
         // Ahead of everything that waits to be stored: an undo must not queue behind a disk. Never ahead of an order that it undoes.
         let after_orders = self
@@ -109,11 +110,18 @@ impl RunState {
             self.record(Event::Breach { what: what.clone(), detail: detail.clone() });
             self.not_whole.get_or_insert(format!("{what}: {detail}"));
         }
-        if !self.gate_is_open() {
+        if let Some((what, detail)) = self.decide() {
+            self.record(Event::Breach { what: what.clone(), detail: detail.clone() });
+            self.not_whole.get_or_insert(format!("{what}: {detail}"));
+        }
+        let is_whole = self.gate_is_open();
+        if !is_whole || !self.watch.undecided.is_empty() {
             if self.now_us < until_us {
                 return false;
             }
-            let (failed, unknown) = self.gate_troubles();
+            let undecided = self.never_decided();
+            self.doubts.extend(undecided);
+            let (failed, unknown) = if is_whole { Default::default() } else { self.gate_troubles() };
             if !failed.is_empty() {
                 self.not_whole.get_or_insert(failed.join("; "));
             }

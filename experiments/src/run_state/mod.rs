@@ -10,6 +10,7 @@
 //! | `steps` | the method: faults, pulses, conditions, waits |
 //! | `injections` | orders, leases, what agents say, agents lost and back |
 //! | `ledgers` | records that are counted once everything is undone |
+//! | `undecided` | recoveries that outlast their fault |
 //! | `service` | what counts over the whole run: availability, alerts, what is essential |
 //! | `abort` | the one way in which a run ends early |
 //! | `verdict` | what it all came to |
@@ -20,6 +21,7 @@ mod injections;
 mod ledgers;
 mod service;
 mod steps;
+mod undecided;
 mod verdict;
 mod watch;
 

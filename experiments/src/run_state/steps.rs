@@ -67,6 +67,9 @@ impl RunState {
         if let Some(trouble) = self.trouble_during() {
             return Some(trouble);
         }
+        if let Some((what, detail)) = self.decide() {
+            return Some((Verdict::Refuted, what, detail));
+        }
         if self.now_us >= self.max_duration_us() {
             let limit = self.plan.experiment.blast_radius.max_duration;
             return Some((Verdict::Aborted, "duration".to_owned(), format!("the run took longer than {limit}")));
@@ -111,6 +114,7 @@ impl RunState {
                     self.degraded.insert(probe);
                 }
                 Judgement::Fail => failed.push((format!("probe {probe}"), judged.detail)),
+                Judgement::Unknown if self.watch.undecided.contains_key(&probe) => {}
                 Judgement::Unknown => self.doubts.push(format!(
                     "probe {probe} could not tell while the fault was active ({}): \
                      measure more often (every), keep the fault longer (for) or ask for less (minSamples)",
@@ -144,7 +148,10 @@ impl RunState {
                 let name = self.fault(step).map_or_else(String::new, |fault| fault.name.clone());
                 self.abort(Verdict::Aborted, format!("the condition of step {step} ({name}) did not come true"));
             }
-            StepState::Steady { .. } if self.watch.phase == Some(Phase::During) || self.gate_is_open() => {
+            StepState::Steady { .. }
+                if self.watch.phase == Some(Phase::During)
+                    || (self.gate_is_open() && self.watch.undecided.is_empty()) =>
+            {
                 return self.start(step);
             }
             StepState::Steady { until_us } if self.now_us >= until_us => {

@@ -9,7 +9,7 @@ use crate::judge::{Judged, Moment, Series};
 use crate::plan::PlannedStep;
 use crate::probe::{Condition, Judgement, Outcome, Phase, Probe, Sample, Tolerance};
 use crate::run_event::{Event, Verdict};
-use crate::since_fault::Value;
+use crate::since_fault::{SinceFault, Value};
 
 use super::steps::StepState;
 use super::{Output, RunState, Stage, seconds};
@@ -24,6 +24,8 @@ pub(super) struct Watch {
     pub(super) series: BTreeMap<String, Series>,
     /// What must hold of those that are not essential all the same, while a fault is active.
     pub(super) fallbacks: BTreeMap<String, Series>,
+    /// Of probes whose fault was over before it could be told whether they recover; with the beginning of the latest sample since.
+    pub(super) undecided: BTreeMap<String, (SinceFault, u64)>,
     /// What was last recorded of each in this phase.
     told: BTreeMap<String, Judged>,
     /// For conditions.
@@ -72,6 +74,9 @@ impl RunState {
         for (probe, series) in series {
             let judged = standing(phase, &series, told.get(&probe), self.now_us);
             self.record(judged_event(&probe, phase, &judged));
+            if let Some(since) = series.undecided(self.now_us).filter(|_| phase == Phase::During) {
+                self.watch.undecided.insert(probe.clone(), (since, 0));
+            }
             all.push((probe, judged));
         }
         all
@@ -103,6 +108,7 @@ impl RunState {
             self.watch.latest.insert(name.to_owned(), value);
         }
         self.count(name, &sample);
+        self.saw_undecided(name, &sample);
         let probe = self.plan.experiment.steady_state.iter().find(|probe| probe.name == name);
         let Some(probe) = probe else { return };
         // What was asked before this phase began says nothing of it: a request that hung under a fault must not
@@ -331,6 +337,6 @@ fn standing(phase: Phase, series: &Series, told: Option<&Judged>, now_us: u64) -
     }
 }
 
-fn judged_event(probe: &str, phase: Phase, judged: &Judged) -> Event {
+pub(super) fn judged_event(probe: &str, phase: Phase, judged: &Judged) -> Event {
     Event::Judged { probe: probe.to_owned(), phase, judgement: judged.judgement, detail: judged.detail.clone() }
 }

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 use squall_experiments::interrupted::{open_injections, slowest_undo_us};
-use squall_experiments::run_event::{InjectionState, Verdict};
+use squall_experiments::probe::Phase;
+use squall_experiments::run_event::{Event, InjectionState, Verdict};
 
-use crate::plans::{fault, plan};
-use crate::world::{Happening, MS, S, World};
+use crate::plans::{checkout, fault, plan, wait};
+use crate::world::{Happening, MS, S, World, bad, blind, ok};
 
 fn with_undo_of(undo_us: u64) -> World {
     let steps = json!([fault(0, &["db1", "db2"], "5s", json!({}))]);
@@ -75,4 +76,76 @@ fn the_next_coordinator_waits_as_long_for_what_is_open() {
     assert_eq!(slowest_undo_us(events(), &open), 90 * S);
     let other = [("r1/0.db2".to_owned(), "db2".to_owned())].into();
     assert_eq!(slowest_undo_us(events(), &other), 0, "of those that are open");
+}
+
+/// A fault of 5 s, which is undone in `undo_us`; the system answers again 3 s later. It must recover within `limit`.
+fn recovering(undo_us: u64, limit: &str, after: serde_json::Value) -> World {
+    let mut steps = vec![fault(0, &["db1"], "5s", json!({}))];
+    steps.extend(after.as_array().cloned().unwrap_or_default());
+    let probes = json!([checkout(json!({"recovers": limit}))]);
+    let mut world = World::new(plan(json!(steps), json!({"steadyState": probes})));
+    world.manner("db1").undo_us = undo_us;
+    let mut last_us = None;
+    world.system = Box::new(move |seen| {
+        last_us = if seen.on_hosts.is_empty() { last_us } else { Some(seen.now_us) };
+        if last_us.is_some_and(|last| seen.now_us < last + 3 * S) { bad() } else { ok(10) }
+    });
+    world
+}
+
+#[test]
+fn a_recovery_may_be_the_work_of_the_undo_and_counts_from_the_fault() {
+    let mut world = recovering(20 * S, "<= 40s", json!([]));
+    assert_eq!(world.go(), Verdict::Held, "{}", world.why());
+    let told = world.events.iter().filter_map(|(_, event)| match event {
+        Event::Judged { phase: Phase::During, detail, .. } => Some(detail.as_str()),
+        _ => None,
+    });
+    let told: Vec<&str> = told.collect();
+    assert!(told.last().unwrap().starts_with("recovered 28"), "{told:?}");
+}
+
+#[test]
+fn a_recovery_that_outlasts_its_fault_is_still_judged() {
+    for (undo_us, limit, verdict, why) in [
+        (20 * S, "<= 15s", Verdict::Refuted, "not recovered (must be <= 15s)"),
+        (2_000, "<= 30s", Verdict::Held, ""),
+        (2_000, "<= 6500ms", Verdict::Refuted, "not recovered (must be <= 6500ms)"),
+    ] {
+        let mut world = recovering(undo_us, limit, json!([]));
+        assert_eq!(world.go(), verdict, "{limit}: {}", world.why());
+        assert!(world.why().contains(why), "{limit}: {}", world.why());
+    }
+}
+
+#[test]
+fn the_next_fault_waits_until_it_is_known_whether_the_system_recovered() {
+    let next = || json!([wait("1s"), fault(1, &["db1"], "5s", json!({}))]);
+    let mut world = recovering(2_000, "<= 30s", next());
+    assert_eq!(world.go(), Verdict::Held, "{}", world.why());
+    assert!(world.injects()[1].0 > 8 * S, "{:?}", world.injects());
+    let mut world = recovering(2_000, "<= 6s", next());
+    assert_eq!(world.go(), Verdict::Refuted, "{}", world.why());
+    assert_eq!(world.injects().len(), 1);
+}
+
+#[test]
+fn a_recovery_that_nobody_saw_is_no_pass() {
+    let probe = json!({"name": "checkout", "tcp": {"address": "shop.lab:80"}, "every": "100ms",
+        "modes": ["before", "during"], "tolerance": {"recovers": "<= 30s"}});
+    let mut world = World::new(plan(json!([fault(0, &["db1"], "5s", json!({}))]), json!({"steadyState": [probe]})));
+    world.system = Box::new(|seen| if seen.on_hosts.is_empty() { ok(10) } else { bad() });
+    assert_eq!(world.go(), Verdict::Inconclusive, "{}", world.why());
+    let mut world = recovering(2_000, "<= 15s", json!([]));
+    let mut hit = false;
+    world.system = Box::new(move |seen| {
+        hit |= !seen.on_hosts.is_empty();
+        match (hit, seen.on_hosts.is_empty()) {
+            (true, true) => blind(),
+            (true, false) => bad(),
+            (false, _) => ok(10),
+        }
+    });
+    assert_eq!(world.go(), Verdict::Inconclusive, "{}", world.why());
+    assert!(world.why().contains("whether probe checkout recovered"), "{}", world.why());
 }

@@ -12,6 +12,7 @@ mod metrics;
 mod recommend;
 mod scaler;
 mod serve;
+mod storage;
 
 use clap::{Parser, Subcommand};
 
@@ -36,6 +37,9 @@ enum Verb {
     Scale(scaler::Options),
     /// Restores the newest backup whenever it is asked, and says what it lacks
     Drill(drill::Options),
+    /// The storage of a database host: how it is lost, and how the host comes back
+    #[command(subcommand)]
+    Storage(storage::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -53,6 +57,7 @@ fn main() -> anyhow::Result<()> {
             Verb::MarkRole(options) => mark_role::run(&options),
             Verb::Scale(options) => scaler::run(options).await,
             Verb::Drill(options) => drill::run(options).await,
+            Verb::Storage(options) => storage::run(&options),
         }
     })
 }

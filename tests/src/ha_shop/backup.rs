@@ -2,6 +2,7 @@
 //! with one certificate that is made for this shop. The drill that restores them is on the off-site host, too.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::{CONTROL, database, directory, own, service};
 use crate::lab::{Finished, Host, Lab, Running, wait_until};
@@ -30,6 +31,19 @@ log-level-file=off
 /// A command line of pgBackRest on a database host, as PostgreSQL wants its `archive_command`.
 pub(super) fn command(what: &str) -> String {
     format!("pgbackrest --config={PLACE}/pgbackrest.conf --stanza=shop {what}")
+}
+
+/// How Patroni makes a first database from the backup and all that was archived.
+pub(super) fn bootstrap_method() -> String {
+    format!(
+        "  method: pgbackrest
+  pgbackrest:
+    command: {}
+    no_params: true
+    keep_existing_recovery_conf: true
+",
+        command("restore")
+    )
 }
 
 /// The servers of both sides and the drill.
@@ -138,6 +152,31 @@ fn as_postgres(host: &Host, what: &str) -> Finished {
     let arguments =
         ["--reuid=postgres", "--regid=postgres", "--init-groups", "--", "pgbackrest", &config, "--stanza=shop"];
     host.run("setpriv", &[&arguments[..], &[what]].concat())
+}
+
+/// What lies on the off-site disk is not what was written there: one byte in the middle of each file of the database's backups. How many.
+pub(super) fn corrupt(lab: &Lab) -> usize {
+    corrupt_below(&lab.host(HOST).path(format!("{REPOSITORY}/backup/shop")))
+}
+
+fn corrupt_below(directory: &Path) -> usize {
+    let entries = std::fs::read_dir(directory).expect("the backups can be listed").flatten();
+    let corrupt = |entry: std::fs::DirEntry| {
+        let (path, kind) = (entry.path(), entry.file_type().expect("its kind is known"));
+        if kind.is_dir() {
+            return corrupt_below(&path);
+        }
+        // Not the manifests, which say what should be there, nor the link to the newest.
+        if !kind.is_file() || path.extension().is_none_or(|kind| kind != "lz4") {
+            return 0;
+        }
+        let mut bytes = std::fs::read(&path).expect("a backup can be read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        std::fs::write(&path, bytes).expect("a backup can be written");
+        1
+    };
+    entries.map(corrupt).sum()
 }
 
 /// From now on the archive takes everything and keeps nothing.

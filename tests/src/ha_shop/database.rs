@@ -13,6 +13,10 @@ const DISK_SIZE: &str = "400m";
 pub(super) const LABELS: &str = "/run/postgresql/labels";
 pub(super) const DATA: &str = "/var/lib/postgresql/data";
 const CONFIG: &str = "/run/shop/patroni.yml";
+/// Of the host that restores the backup when all three have lost their storage.
+const RECOVERY: &str = "/run/shop/patroni-recovery.yml";
+/// Longer than a restore takes, with what was archived in a whole game day.
+const RESTORED_WITHIN: &str = "150s";
 
 pub(super) fn start(lab: &Lab, recipe: &Recipe) -> Vec<Running> {
     let etcd = NODES.map(|name| etcd(lab, lab.host(name)));
@@ -46,7 +50,11 @@ fn patroni(lab: &Lab, host: &Host, recipe: &Recipe) -> Running {
     host.small_disk(DISK, DISK_SIZE);
     directory(host, DATA, "postgres");
     directory(host, "/run/postgresql", "postgres");
-    host.write(CONFIG, config(lab, host, recipe));
+    let first = host.name() == NODES[0];
+    host.write(CONFIG, config(lab, host, &if first { bootstrap(recipe, "") } else { String::new() }));
+    if first {
+        host.write(RECOVERY, config(lab, host, &bootstrap(recipe, &backup::bootstrap_method())));
+    }
     service(host, "patroni", Some("postgres"), "patroni", &[CONFIG])
 }
 
@@ -55,9 +63,26 @@ pub(super) fn endpoints(lab: &Lab) -> String {
     NODES.map(|name| format!("{}:2379", lab.host(name).ipv4())).join(",")
 }
 
-fn config(lab: &Lab, host: &Host, recipe: &Recipe) -> String {
+/// The host's own recovery plan, as the policy of its agent has it: the loss of its storage is the stop of a service, which the recovery starts.
+pub(super) fn policy(lab: &Lab, name: &str) -> String {
+    let own = own();
+    let at = lab.host(name).ipv4();
+    let storage = format!("--data, {DATA}, --config, {CONFIG}");
+    let recovery = if name == NODES[0] { format!(", --recovery, {RECOVERY}") } else { String::new() };
+    format!(
+        "services:
+  database-storage:
+    start: [{own}, storage, restore, {storage}{recovery}, --endpoints, '{}']
+    stop: [{own}, storage, lose, {storage}]
+    status: [{own}, storage, status, --at, '{at}:8008']
+    within: {RESTORED_WITHIN}
+",
+        endpoints(lab)
+    )
+}
+
+fn config(lab: &Lab, host: &Host, bootstrap: &str) -> String {
     let (name, address) = (host.name(), host.ipv4());
-    let bootstrap = if name == NODES[0] { bootstrap(recipe) } else { String::new() };
     format!(
         "scope: shop
 name: {name}
@@ -85,7 +110,8 @@ watchdog: {{mode: 'off'}}
     )
 }
 
-fn bootstrap(recipe: &Recipe) -> String {
+/// `method`: another one than a new, empty database.
+fn bootstrap(recipe: &Recipe, method: &str) -> String {
     let (synchronous, commit, lag) = match recipe.is(Weakness::UnsafeFailover) {
         false => (true, "on", 1 << 20),
         true => (false, "off", 1_u64 << 40),
@@ -93,7 +119,7 @@ fn bootstrap(recipe: &Recipe) -> String {
     let archive = backup::command("archive-push %p");
     format!(
         "bootstrap:
-  dcs:
+{method}  dcs:
     # The shortest that keeps loop_wait + 2 * retry_timeout <= ttl.
     ttl: 10
     loop_wait: 2

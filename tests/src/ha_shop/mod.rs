@@ -176,18 +176,28 @@ impl Shop {
 
     /// The coordinator, and an agent on every other host.
     pub fn fleet(&self) -> Fleet<'_> {
-        let agents: Vec<_> = HOSTS.iter().map(|(name, ..)| (*name, agent(name))).collect();
+        let agents: Vec<_> = HOSTS.iter().map(|(name, ..)| (*name, agent(&self.lab, name))).collect();
         Fleet::start(&self.lab, CONTROL, &agents)
     }
 
     /// curl as a customer: method, path, body; status and answer.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let url = format!("http://shop.lab{path}");
-        let mut arguments = vec!["-sS", "-m", "5", "-X", method, "-w", "\n%{http_code}", &url];
+        let mut arguments = vec!["-m", "5", "-X", method, &url];
         if !body.is_empty() {
             arguments.extend(["-H", "Content-Type: application/json", "-d", body]);
         }
-        let answer = self.host(CONTROL).run("curl", &arguments);
+        self.curl(&arguments)
+    }
+
+    /// The restore drill on the off-site host: status and answer.
+    pub fn drill(&self) -> (u16, String) {
+        self.curl(&["-m", "60", "http://offsite.lab:8100/drill"])
+    }
+
+    fn curl(&self, arguments: &[&str]) -> (u16, String) {
+        let all = [&["-sS", "-w", "\n%{http_code}"], arguments].concat();
+        let answer = self.host(CONTROL).run("curl", &all);
         let (text, status) = answer.stdout.rsplit_once('\n').unwrap_or(("", "0"));
         (status.parse().unwrap_or(0), if text.is_empty() { answer.stderr } else { text.to_owned() })
     }
@@ -218,6 +228,11 @@ impl Shop {
         let text = std::fs::read_to_string(self.host(host).path(format!("/var/log/{program}.log"))).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    /// Bits rot on the off-site disk; nothing says so. How many files.
+    pub fn corrupt_backup(&self) -> usize {
+        backup::corrupt(&self.lab)
     }
 
     /// Waits until nothing of an earlier failure is left: one primary, two replicas that follow it, every server of haproxy up.
@@ -259,11 +274,15 @@ impl Shop {
 }
 
 /// Labels and zone of a host's agent.
-pub fn agent(host: &str) -> Agent {
+pub fn agent(lab: &Lab, host: &str) -> Agent {
     let (_, role, zone) = HOSTS.into_iter().find(|(name, ..)| *name == host).expect("a host of the shop");
     let labels = [("role", role), ("service", "shop")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let labels_from = (role == "database").then_some(database::LABELS);
-    let policy = if role == "customers" { CROWDS.to_owned() } else { String::new() };
+    let policy = match role {
+        "customers" => CROWDS.to_owned(),
+        "database" => database::policy(lab, host),
+        _ => String::new(),
+    };
     Agent { labels: labels.into(), zone: Some(zone.to_owned()), labels_from, policy, ..Agent::default() }
 }
 

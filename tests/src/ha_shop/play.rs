@@ -62,12 +62,13 @@ pub fn names(suite_or_name: &str) -> Vec<&'static str> {
 }
 
 /// What suites are for: an experiment that must hold on the sound shop and be refuted on one with this weakness.
-pub const FINDINGS: [(&str, Weakness); 6] = [
+pub const FINDINGS: [(&str, Weakness); 7] = [
     ("balance-one-cut-off", Weakness::NoHealthCheck),
     ("scaling-metrics-cut", Weakness::HastyScaler),
     ("alert-cache-hung", Weakness::NoAlerts),
     ("degrade-recommendations-hung", Weakness::NoFallback),
     ("recovery-drill", Weakness::BrokenArchive),
+    ("recovery-database-destroyed", Weakness::BrokenArchive),
     // The last: the copies of an unsafe failover part for good, so that the shop is not whole after it.
     ("replication-primary-cut-from-peers", Weakness::UnsafeFailover),
 ];

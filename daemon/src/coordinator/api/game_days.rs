@@ -63,25 +63,29 @@ pub async fn plan(
     State(coordinator): State<Arc<Coordinator>>,
     Body(StartDay { game_day }): Body<StartDay>,
 ) -> Result<Json<DayPlanned>, ApiError> {
-    let day = read(&game_day)?;
+    Ok(Json(planned(&coordinator, &read(&game_day)?).await))
+}
+
+/// What each step would do now, and the pre-checks.
+pub async fn planned(coordinator: &Arc<Coordinator>, day: &GameDay) -> DayPlanned {
     let told = |check: squall_experiments::game_day::state::Check| CheckTold {
         what: check.what,
         ok: check.ok,
         detail: check.detail,
     };
-    let checks = game_days::checks(&coordinator, &day).into_iter().map(told).collect();
+    let checks = game_days::checks(coordinator, day).into_iter().map(told).collect();
     let mut steps = Vec::new();
     for step in day.steps() {
         let (plan, reasons) = match step.experiment() {
             None => (None, Vec::new()),
-            Some(experiment) => match submit::resolve(&coordinator, experiment, None).await {
+            Some(experiment) => match submit::resolve(coordinator, experiment, None).await {
                 Ok(plan) => (Some(plan), Vec::new()),
                 Err(error) => (None, error.reasons().to_vec()),
             },
         };
         steps.push(StepPlanned { step, plan, reasons });
     }
-    Ok(Json(DayPlanned { checks, steps }))
+    DayPlanned { checks, steps }
 }
 
 /// Where a game day stands. `{day}` is an id, an unambiguous beginning or end of it, or `last`.
@@ -267,6 +271,12 @@ pub async fn begin(coordinator: &Arc<Coordinator>, day: GameDay, by: String) -> 
 fn read(day: &serde_json::Value) -> Result<GameDay, ApiError> {
     let day = parse::game_day("game day", &day.to_string())
         .map_err(|mistakes| ApiError::invalid(mistakes.mistakes.iter().map(submit::told).collect()))?;
+    self_contained(day)
+}
+
+/// # Errors
+/// It names files of the caller's.
+pub fn self_contained(day: GameDay) -> Result<GameDay, ApiError> {
     if day.names_files() {
         let why = "the coordinator reads no files (hint: `squall gameday start` sends what is in them)";
         return Err(ApiError::invalid(vec![why.to_owned()]));

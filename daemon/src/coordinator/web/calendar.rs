@@ -34,9 +34,10 @@ pub async fn show(
     let days = by_day(&calendar, &known);
     let shell = Shell { coordinator: &coordinator, visitor: &visitor };
     let body = html! {
+        h1 { "Calendar" }
+        @if shell.may_post("/ui/schedules") { p { a class="button" href="/ui/schedules/new" { "New schedule" } } }
         div data-part="calendar" {
-            h1 { "Calendar" }
-            @if known.is_empty() { p class="notice" { "There is no schedule yet. " code { "squall schedule add FILE" } " makes one." } }
+            @if known.is_empty() { p class="notice" { "There is no schedule yet." } }
             (month(today, &days))
             p class="about" { "Days and times are those of each schedule's own time zone; today is by UTC." }
             @if !known.is_empty() { section { h2 { "Schedules" } @for info in &known { (schedule(&shell, info)) } } }

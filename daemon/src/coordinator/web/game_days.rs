@@ -25,10 +25,12 @@ pub async fn list(
     Extension(visitor): Extension<Visitor>,
 ) -> Result<Response, ApiError> {
     let days = game_days::list(State(coordinator.clone())).await?.0;
+    let shell = Shell { coordinator: &coordinator, visitor: &visitor };
     let body = html! {
+        h1 { "Game days" }
+        @if shell.may_post(WAY) { p { a class="button" href={ (WAY) "/new" } { "Start a game day" } } }
         div data-part="days" {
-            h1 { "Game days" }
-            @if days.is_empty() { p class="notice" { "There was none yet. " code { "squall gameday start FILE" } " begins one." } }
+            @if days.is_empty() { p class="notice" { "There was none yet." } }
             @else {
                 div class="scroll" tabindex="0" role="group" aria-label="Game days" {
                     table {
@@ -50,7 +52,7 @@ pub async fn list(
         }
     };
     let page = Page { title: "Game days", way: WAY, ..Page::default() };
-    Ok(Shell { coordinator: &coordinator, visitor: &visitor }.page(&page, body))
+    Ok(shell.page(&page, body))
 }
 
 pub async fn show(

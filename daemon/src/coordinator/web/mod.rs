@@ -15,11 +15,13 @@ mod halt;
 mod layout;
 mod live;
 mod log_in;
+mod new_schedule;
 mod routes;
 mod run;
 mod runs;
 pub mod session;
 mod start;
+mod start_day;
 
 use std::sync::Arc;
 
@@ -50,7 +52,11 @@ pub fn router(coordinator: &Arc<Coordinator>) -> Router<Arc<Coordinator>> {
         .route("/ui/schedules/{schedule}/pause", post(calendar::pause))
         .route("/ui/schedules/{schedule}/resume", post(calendar::resume))
         .route("/ui/schedules/{schedule}/run", post(calendar::run_now))
-        .route("/ui/game-days", get(game_days::list))
+        .route("/ui/schedules", post(new_schedule::add))
+        .route("/ui/schedules/new", get(new_schedule::write))
+        .route("/ui/game-days", get(game_days::list).post(start_day::start))
+        .route("/ui/game-days/new", get(start_day::choose))
+        .route("/ui/game-days/plan", post(start_day::plan))
         .route("/ui/game-days/{day}", get(game_days::show))
         .route("/ui/game-days/{day}/report.html", get(game_days::report))
         .route("/ui/game-days/{day}/approve", post(game_days::approve))
@@ -62,6 +68,8 @@ pub fn router(coordinator: &Arc<Coordinator>) -> Router<Arc<Coordinator>> {
         .route("/ui/{*page}", get(async || ApiError::not_found("there is no such page".into())))
         .layer(middleware::from_fn_with_state(coordinator.clone(), guard::visitors));
     Router::new()
+        // Whoever types the host's name is a person; a session is asked for there.
+        .route("/", get(async || Redirect::to("/ui/fleet")))
         .route("/ui", get(async || Redirect::to("/ui/fleet")))
         .route("/ui/", get(async || Redirect::to("/ui/fleet")))
         .route(log_in::PATH, get(log_in::show).post(log_in::log_in))

@@ -22,6 +22,11 @@ fn stands_for(method: &Method, route: &str) -> Option<(Method, &'static str)> {
         ("POST", "/ui/schedules/{schedule}/pause") => (Method::POST, "/v1/schedules/{schedule}/pause"),
         ("POST", "/ui/schedules/{schedule}/resume") => (Method::POST, "/v1/schedules/{schedule}/resume"),
         ("POST", "/ui/schedules/{schedule}/run") => (Method::POST, "/v1/schedules/{schedule}/run"),
+        ("GET" | "HEAD", "/ui/schedules/new") => (Method::GET, "/v1/schedules"),
+        ("POST", "/ui/schedules") => (Method::POST, "/v1/schedules"),
+        ("GET" | "HEAD", "/ui/game-days/new") => (Method::GET, "/v1/game-days"),
+        ("POST", "/ui/game-days/plan") => (Method::POST, "/v1/game-days/plan"),
+        ("POST", "/ui/game-days") => (Method::POST, "/v1/game-days"),
         ("GET" | "HEAD", "/ui/game-days") => (Method::GET, "/v1/game-days"),
         ("GET" | "HEAD", "/ui/game-days/{day}") => (Method::GET, "/v1/game-days/{day}"),
         ("GET" | "HEAD", "/ui/game-days/{day}/report.html") => (Method::GET, "/v1/game-days/{day}/report.html"),
@@ -59,7 +64,9 @@ mod tests {
             }
             assert_eq!(may(role, &Method::POST, "/ui/plan"), role != Role::Viewer);
             let runs = matches!(role, Role::Runner | Role::Operator | Role::Admin | Role::Ci);
-            assert_eq!(may(role, &Method::POST, "/ui/runs"), runs, "{role}");
+            for starts in ["/ui/runs", "/ui/game-days", "/ui/schedules"] {
+                assert_eq!(may(role, &Method::POST, starts), runs, "{role} {starts}");
+            }
             assert_eq!(may(role, &Method::POST, "/ui/schedules/{schedule}/run"), runs, "{role}");
             let operates = matches!(role, Role::Operator | Role::Admin);
             assert_eq!(may(role, &Method::POST, "/ui/lever/release"), operates, "{role}");

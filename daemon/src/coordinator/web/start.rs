@@ -90,13 +90,13 @@ async fn resolve(coordinator: &Coordinator, fields: &Fields) -> Result<Plan, Wro
 }
 
 /// As a page can show it and a form bring it back: browsers send line ends as CR and LF.
-fn editable(text: &str) -> String {
+pub(super) fn editable(text: &str) -> String {
     let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
     text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
 /// By its line, as the text stands on the page.
-fn told(mistake: &Mistake) -> String {
+pub(super) fn told(mistake: &Mistake) -> String {
     let hint = if mistake.hint.is_empty() { String::new() } else { format!(" (hint: {})", mistake.hint) };
     format!("line {}, column {}: {}{hint}", mistake.line, mistake.column, mistake.message)
 }
