@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use squall_experiments::api::{Access, SOCKET};
 
-use crate::args::Global;
 use crate::exit::Failure;
 
 pub enum Way {
@@ -15,10 +14,14 @@ pub enum Way {
 }
 
 /// What was named, else the first of the usual directories with a socket that answers or with an access file.
-pub fn find(global: &Global) -> Result<Way, Failure> {
-    if let Some(path) = &global.access {
+pub fn find(named: Option<&Path>) -> Result<Way, Failure> {
+    if let Some(path) = named {
         let is_socket = path.metadata().is_ok_and(|there| there.file_type().is_socket());
-        return if is_socket { Ok(Way::Socket(path.clone())) } else { Ok(Way::Network(path.clone(), read(path)?)) };
+        return if is_socket {
+            Ok(Way::Socket(path.to_owned()))
+        } else {
+            Ok(Way::Network(path.to_owned(), read(path)?))
+        };
     }
     let usual = usual_places();
     for directory in &usual {

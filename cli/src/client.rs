@@ -1,7 +1,7 @@
 //! Calls to the coordinator. Each error says which address, what failed and what would help.
 
 use std::error::Error as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use squall_experiments::api::{Access, Problem, ProblemKind};
 
 use crate::access::Way;
-use crate::args::Global;
 use crate::exit::{Exit, Failure};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -30,8 +29,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn of(global: &Global) -> Result<Client, Failure> {
-        match crate::access::find(global)? {
+    /// None: as [`crate::access::find`] finds it.
+    pub fn of(access: Option<&Path>) -> Result<Client, Failure> {
+        match crate::access::find(access)? {
             Way::Network(file, access) => Client::new(file, access),
             Way::Socket(path) => Client::local(path),
         }

@@ -1,21 +1,16 @@
 //! Following a run to its end: its events as they happen, a lost connection taken up again, Ctrl-C.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use squall_experiments::api::Halted;
-use squall_experiments::run_event::{Event, RunEvent};
-use tokio::sync::mpsc;
+use squall_experiments::run_event::RunEvent;
 
 use crate::client::{Client, escaped};
 use crate::exit::Failure;
 use crate::interrupts::Interrupts;
+use crate::news::{News, Reader, is_last};
 use crate::progress::Progress;
-use crate::sse;
 
-/// Silence after which the connection is made anew (probes and leases make a run talk more often than this).
-const SILENCE: Duration = Duration::from_secs(20);
-/// How long a lost coordinator is waited for. Agents undo by lease long before.
-const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(200);
 
 /// What Ctrl-C does.
@@ -35,13 +30,6 @@ pub enum Ended {
     Left,
 }
 
-enum News {
-    Event(Box<RunEvent>),
-    Lost(String),
-    Back,
-    GaveUp(Failure),
-}
-
 pub async fn follow(
     client: &Client,
     run: &str,
@@ -49,18 +37,17 @@ pub async fn follow(
     on: OnInterrupt,
     interrupts: &mut Interrupts,
 ) -> Result<Ended, Failure> {
-    let (say, mut news) = mpsc::channel(256);
-    let reader = tokio::spawn(read(client.clone(), run.to_owned(), say));
+    let mut reader = Reader::start(client.clone(), run.to_owned(), 0);
     let mut tick = tokio::time::interval(TICK);
     let mut events: Vec<RunEvent> = Vec::new();
     let mut halting: Option<tokio::task::JoinHandle<Result<Halted, Failure>>> = None;
     let mut halted = false;
     let ended = loop {
         tokio::select! {
-            heard = news.recv() => match heard {
+            heard = reader.next() => match heard {
                 Some(News::Event(event)) => {
                     progress.event(&event);
-                    let last = matches!(event.event, Event::Finished { .. });
+                    let last = is_last(&event);
                     events.push(*event);
                     if last {
                         break Ok(Ended::Finished(events));
@@ -95,7 +82,7 @@ pub async fn follow(
             _ = tick.tick() => progress.tick(),
         }
     };
-    reader.abort();
+    drop(reader);
     progress.close();
     ended
 }
@@ -104,77 +91,4 @@ pub async fn follow(
 pub async fn halt(client: &Client, run: Option<&str>) -> Result<Halted, Failure> {
     let path = run.map_or_else(|| "/v1/halt".to_owned(), |run| format!("/v1/runs/{}/halt", escaped(run)));
     client.post(&path, &serde_json::json!({})).await
-}
-
-/// Reads until the last event, connecting anew after each loss from where it was.
-async fn read(client: Client, run: String, say: mpsc::Sender<News>) {
-    let mut next: u64 = 0;
-    let mut lost: Option<Instant> = None;
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let why = match client.stream(&run, next.checked_sub(1)).await {
-            Ok(response) => {
-                if lost.take().is_some() && say.send(News::Back).await.is_err() {
-                    return;
-                }
-                let before = next;
-                match pass_on(response, &mut next, &say).await {
-                    Ok(()) => return,
-                    Err(why) => {
-                        if next > before {
-                            pause = Duration::from_millis(100);
-                        }
-                        why
-                    }
-                }
-            }
-            // Before the first event there is nothing to take up again: it is an error like any other.
-            Err(failure) if next == 0 && lost.is_none() => {
-                let _ = say.send(News::GaveUp(failure)).await;
-                return;
-            }
-            Err(failure) => {
-                if lost.is_some_and(|since| since.elapsed() > PATIENCE) {
-                    let hint = "agents undo everything by themselves when their leases run out; `squall watch last` takes up the run again";
-                    let _ = say.send(News::GaveUp(Failure { hint: hint.to_owned(), ..failure })).await;
-                    return;
-                }
-                failure.message
-            }
-        };
-        if lost.is_none() {
-            lost = Some(Instant::now());
-            if say.send(News::Lost(why)).await.is_err() {
-                return;
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
-}
-
-/// Ok: the run finished. Err: why the connection is of no more use.
-async fn pass_on(mut response: reqwest::Response, next: &mut u64, say: &mpsc::Sender<News>) -> Result<(), String> {
-    let mut parser = sse::Parser::default();
-    loop {
-        let chunk = match tokio::time::timeout(SILENCE, response.chunk()).await {
-            Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) => return Err("it closed the stream".to_owned()),
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err(format!("nothing heard for {} s", SILENCE.as_secs())),
-        };
-        for frame in parser.push(&chunk)? {
-            let event: RunEvent =
-                serde_json::from_str(&frame.data).map_err(|error| format!("an event is unreadable: {error}"))?;
-            // After a new connection some may come twice.
-            if event.seq < *next {
-                continue;
-            }
-            *next = event.seq + 1;
-            let last = matches!(event.event, Event::Finished { .. });
-            if say.send(News::Event(Box::new(event))).await.is_err() || last {
-                return Ok(());
-            }
-        }
-    }
 }

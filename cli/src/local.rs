@@ -1,4 +1,4 @@
-//! `--local`: coordinator and agent in one process for this one command, gone after it.
+//! Coordinator and agent in one process for this one alone (a command with `--local`, a test), gone after it.
 //!
 //! Its standard input is a pipe that this process holds: when it closes, for whatever reason, squalld undoes everything and exits.
 
@@ -14,10 +14,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
-use crate::args::Global;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
-use crate::interrupts::Interrupts;
 use crate::{access, squalld};
 
 const START: Duration = Duration::from_secs(15);
@@ -26,29 +24,19 @@ const END: Duration = Duration::from_secs(30);
 /// Lines of its log that are kept for an error message.
 const LOG: usize = 20;
 
-/// What the daemon of `--local` is told.
-#[derive(clap::Args)]
-pub struct LocalArgs {
-    /// On this host alone: a coordinator and an agent for this one command (real faults need root)
-    #[arg(long)]
-    pub local: bool,
-    /// With --local: a label that the experiment's selectors can name (repeatable)
-    #[arg(long = "label", value_name = "KEY=VALUE", requires = "local")]
-    labels: Vec<String>,
-    /// With --local: the node's own limits [default: squalld's built-in policy]
-    #[arg(long, value_name = "FILE", requires = "local")]
-    policy: Option<PathBuf>,
-    /// With --local: programs that `command` probes may start
-    #[arg(long, value_name = "FILE", requires = "local")]
-    probe_commands: Option<PathBuf>,
+/// What the daemon is told.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `KEY=VALUE`, each.
+    pub labels: Vec<String>,
+    /// None: squalld's built-in policy.
+    pub policy: Option<PathBuf>,
+    pub probe_commands: Option<PathBuf>,
+    /// None: as [`squalld::find`] finds it.
+    pub program: Option<PathBuf>,
 }
 
-impl LocalArgs {
-    /// `--local` of a verb that has nothing else.
-    pub fn own(labels: Vec<String>, policy: Option<PathBuf>, probe_commands: Option<PathBuf>) -> Self {
-        LocalArgs { local: true, labels, policy, probe_commands }
-    }
-
+impl Settings {
     fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         for label in &self.labels {
@@ -84,13 +72,13 @@ pub struct Starting {
 
 impl Starting {
     /// Needs a runtime around it, and does not wait.
-    fn spawn(args: &LocalArgs) -> Result<Starting, Failure> {
-        let program = squalld::find()?;
+    pub fn spawn(settings: &Settings) -> Result<Starting, Failure> {
+        let program = settings.program.clone().map_or_else(squalld::find, Ok)?;
         let node = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
         let node = node.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned());
         let mut child = Command::from(squalld::command(&program))
             .args(["dev", "--ephemeral", "--node", &node])
-            .args(args.arguments())
+            .args(settings.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -116,7 +104,7 @@ impl Starting {
         Ok(Starting { program, child, stdin, log, reader })
     }
 
-    async fn ready(self) -> Result<Local, Failure> {
+    pub async fn ready(self) -> Result<Local, Failure> {
         let Starting { program, mut child, stdin, log, reader } = self;
         let mut first = String::new();
         let said = match child.stdout.take() {
@@ -152,20 +140,30 @@ impl Starting {
     }
 
     /// Nothing was asked of it.
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         drop(self.stdin.take());
         let _ = tokio::time::timeout(END, self.child.wait()).await;
     }
 }
 
 impl Local {
-    /// Lets it undo what is left and exit. Err: something may be left on this host.
-    pub async fn stop(mut self) -> Result<(), Failure> {
+    pub async fn start(settings: &Settings) -> Result<Local, Failure> {
+        Starting::spawn(settings)?.ready().await
+    }
+
+    /// Ends only if it does, which it should not before it is told to.
+    pub async fn died(&mut self) -> Failure {
+        let how = self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let hint = "its guard undoes what was active";
+        Failure::new(Exit::Dirty, format!("squalld ended in the middle of the run ({how})"), hint)
+    }
+
+    /// Lets it undo what is left and exit, unless somebody gives up. Err: something may be left on this host.
+    pub async fn stop(mut self, given_up: impl Future<Output = ()>) -> Result<(), Failure> {
         drop(self.stdin.take());
-        let mut interrupts = Interrupts::new()?;
         let ended = tokio::select! {
             ended = tokio::time::timeout(END, self.child.wait()) => Some(ended),
-            () = interrupts.next() => None,
+            () = given_up => None,
         };
         let dirty = |what: String| {
             Failure::new(
@@ -204,69 +202,4 @@ fn sweep(state_dir: &Path) -> String {
 fn lines(log: &Mutex<VecDeque<String>>) -> String {
     let log = log.lock().map(|log| log.iter().cloned().collect::<Vec<_>>()).unwrap_or_default();
     log.iter().map(|line| format!("\n    squalld: {line}")).collect()
-}
-
-/// A coordinator that is on its way, so that the command's own mistakes are looked for meanwhile: its start is most of a short run's time.
-pub enum Coming {
-    Usual,
-    Own(Result<Box<Starting>, Failure>),
-}
-
-impl Coming {
-    /// What is in the way of it is told by [`Coming::for_the`]: mistakes in what the user wrote come first.
-    pub fn start(local: &LocalArgs) -> Coming {
-        if local.local { Coming::Own(Starting::spawn(local).map(Box::new)) } else { Coming::Usual }
-    }
-
-    /// It is needed: `wanted` had no mistake. Otherwise it ends before anything is asked of it.
-    pub async fn for_the<T>(self, wanted: Result<T, Failure>, global: &Global) -> Result<(Coordinator, T), Failure> {
-        match (self, wanted) {
-            (Coming::Usual, wanted) => {
-                let wanted = wanted?;
-                Ok((Coordinator::Usual(Client::of(global)?), wanted))
-            }
-            (Coming::Own(starting), Ok(wanted)) => Ok((Coordinator::Own(Box::new(starting?.ready().await?)), wanted)),
-            (Coming::Own(Ok(starting)), Err(mistake)) => {
-                starting.stop().await;
-                Err(mistake)
-            }
-            (Coming::Own(Err(_)), Err(mistake)) => Err(mistake),
-        }
-    }
-}
-
-/// A coordinator for one command: the usual one, or one of our own.
-pub enum Coordinator {
-    Usual(Client),
-    Own(Box<Local>),
-}
-
-impl Coordinator {
-    pub async fn get(local: &LocalArgs, global: &Global) -> Result<Coordinator, Failure> {
-        let (coordinator, ()) = Coming::start(local).for_the(Ok(()), global).await?;
-        Ok(coordinator)
-    }
-    pub fn client(&self) -> &Client {
-        match self {
-            Coordinator::Usual(client) => client,
-            Coordinator::Own(local) => &local.client,
-        }
-    }
-    /// Ends only if a squalld of our own does, which it should not before it is told to.
-    pub async fn died(&mut self) -> Failure {
-        match self {
-            Coordinator::Usual(_) => std::future::pending().await,
-            Coordinator::Own(local) => {
-                let how = local.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-                let hint = "its guard undoes what was active";
-                Failure::new(Exit::Dirty, format!("squalld ended in the middle of the run ({how})"), hint)
-            }
-        }
-    }
-    pub async fn stop(self) -> Result<(), Failure> {
-        match self {
-            Coordinator::Usual(_) => Ok(()),
-            Coordinator::Own(local) => local.stop().await,
-        }
-    }
 }

@@ -1,20 +1,14 @@
 //! squall: the command line. One file a verb; the language crate does the thinking, the coordinator the doing.
 
-mod access;
 mod args;
 mod chaos_toolkit;
-mod client;
-mod exit;
+mod coordinator;
 mod experiment_file;
 mod follow;
 mod interrupts;
-mod local;
-mod login;
 mod paint;
 mod progress;
 mod report_files;
-mod squalld;
-mod sse;
 mod summary;
 mod table;
 mod verbs;
@@ -22,6 +16,7 @@ mod verbs;
 use std::process::ExitCode;
 
 use clap::Parser;
+use squall::{client, exit, news, squalld};
 
 fn main() -> ExitCode {
     let args = args::Args::parse();

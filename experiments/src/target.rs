@@ -82,6 +82,10 @@ pub struct ProcessSelector {
     /// Its systemd unit, with suffix: `postgresql.service`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// The container that it is in: the name that Docker, Podman, nerdctl or Kubernetes' containerd has for it (there also
+    /// `POD/CONTAINER`), or the first 12 or more digits of its id. Looked up in what the runtime keeps on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// The TCP port it listens on (or the UDP port it is bound to).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
@@ -100,6 +104,7 @@ impl fmt::Display for ProcessSelector {
             ("pidFile", &self.pid_file),
             ("cgroup", &self.cgroup),
             ("unit", &self.unit),
+            ("container", &self.container),
         ];
         parts.extend(texts.iter().filter_map(|(key, value)| value.as_ref().map(|v| format!("{key}={v}"))));
         parts.extend(self.port.map(|port| format!("port={port}")));

@@ -3,6 +3,7 @@
 //! Nothing here is part of what Squall ships. The suites are in `tests/tests/`, the demo and the benchmark in `tests/src/bin/`.
 
 pub mod browser;
+pub mod cgroup;
 pub mod commander;
 pub mod dying;
 pub mod every_effect;

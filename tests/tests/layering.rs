@@ -73,6 +73,24 @@ fn the_voice_knows_the_language_and_not_the_machine() {
 }
 
 #[test]
+fn the_program_stands_on_the_library_and_the_library_on_nothing_of_the_program() {
+    let modules = |file: &str| -> BTreeSet<String> {
+        let text = std::fs::read_to_string(root().join(file)).expect("it is there");
+        let names =
+            text.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'));
+        names.map(str::to_owned).collect()
+    };
+    let (library, program) = (modules("cli/src/lib.rs"), modules("cli/src/main.rs"));
+    assert!(library.contains("client") && program.contains("verbs"), "{library:?} {program:?}");
+    assert_eq!(library.intersection(&program).collect::<Vec<_>>(), Vec::<&String>::new(), "compiled twice");
+    let of_the_program = ["clap", "comfy_table", "indicatif", "anstyle", "println!", "print!", "process::exit"];
+    let except: Vec<String> =
+        program.iter().flat_map(|of| [format!("cli/src/{of}.rs"), format!("cli/src/{of}/")]).collect();
+    let except: Vec<&str> = except.iter().map(String::as_str).chain(["cli/src/main.rs"]).collect();
+    forbid("cli/src", &of_the_program, &except, "a test has no terminal and no arguments of ours");
+}
+
+#[test]
 fn agent_and_coordinator_meet_only_in_the_wire() {
     let agent = ["crate::agent", "squalld::agent", "super::agent", "super::super::agent"];
     forbid("daemon/src/coordinator", &agent, &[], "the coordinator never reaches into an agent");

@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use squall_experiments::effect::{
@@ -13,6 +12,7 @@ use squall_experiments::effect::{
 use squall_experiments::run_event::InjectionState;
 use squall_experiments::target::ProcessSelector;
 use squall_experiments::units::{Percent, Size, Span};
+use squall_tests::cgroup::Cgroup;
 use squall_tests::commander::{Commander, sweep};
 use squall_tests::fleet::{Agent, PATIENCE};
 use squall_tests::lab::snapshot::Snapshot;
@@ -35,7 +35,9 @@ fn a_hundred_cycles_of_every_effect_leave_what_others_made_untouched_and_lose_no
     let (_, wired) = lab.wire("a", "b");
     b.small_disk("/run/data", "48m");
     let _servers = [7, 8].map(|port| b.start(b.talk("udp-echo").args(["--at", &format!("0.0.0.0:{port}")])));
-    let cgroup = Cgroup::make(b);
+    let of_echo = b.pids_of("squall-lab");
+    let echo = of_echo.iter().find(|pid| **pid != 1).expect("an echo server");
+    let cgroup = Cgroup::make(b, "lab-foreign", "shop/web", *echo);
     if let Err(why) = &cgroup {
         skip(&format!("{test} (its part with a foreign cgroup)"), why);
     }
@@ -244,72 +246,5 @@ impl Foreign {
             these.lines().filter(|line| !others.lines().any(|other| other == *line)).map(str::to_owned).collect()
         };
         assert!(*self == now, "{when}: gone {:?}, new {:?}", only(&self.0, &now.0), only(&now.0, &self.0));
-    }
-}
-
-/// A hierarchy without controllers that no other program uses, mounted in the host alone, with a process of the host in it.
-struct Cgroup<'lab> {
-    host: &'lab Host,
-    at: PathBuf,
-}
-
-const HIERARCHY: &str = "/run/cgroup";
-
-impl<'lab> Cgroup<'lab> {
-    fn make(host: &'lab Host) -> Result<Cgroup<'lab>, String> {
-        std::fs::create_dir_all(host.path(HIERARCHY)).map_err(|error| error.to_string())?;
-        let mounted = host.run("mount", &["-t", "cgroup", "-o", "none,name=lab-foreign", "cgroup", HIERARCHY]);
-        if !mounted.ok() {
-            return Err(format!("no hierarchy of its own can be mounted: {}", mounted.stderr.trim()));
-        }
-        let cgroup = Cgroup { host, at: host.path(HIERARCHY) };
-        std::fs::create_dir_all(cgroup.at.join("shop/web")).map_err(|error| error.to_string())?;
-        let of_echo = host.pids_of("squall-lab");
-        let echo = of_echo.iter().find(|pid| **pid != 1).ok_or("no process to put there")?;
-        match cgroup.put("shop/web", &echo.to_string()) {
-            true => Ok(cgroup),
-            false => Err("a process cannot be moved there".to_owned()),
-        }
-    }
-
-    /// With the host's own tools: pids are the host's.
-    fn put(&self, group: &str, pid: &str) -> bool {
-        self.host.write("/tmp/pid", pid);
-        let file = format!("{HIERARCHY}/{group}/cgroup.procs");
-        self.host.run("dd", &["if=/tmp/pid", &format!("of={file}"), "conv=notrunc", "status=none"]).ok()
-    }
-
-    fn members(&self) -> String {
-        self.host.run("cat", &[&format!("{HIERARCHY}/shop/web/cgroup.procs")]).stdout
-    }
-
-    fn text(&self) -> String {
-        let members = self.members();
-        let tree = self.host.run("find", &[HIERARCHY, "-type", "d"]);
-        format!("== cgroup\n{}\n{}", members, tree.stdout)
-    }
-}
-
-impl Drop for Cgroup<'_> {
-    /// A hierarchy outlives its mount while it has groups: they go first, and the process before them.
-    fn drop(&mut self) {
-        for pid in self.members().lines() {
-            self.put(".", pid);
-        }
-        for group in ["shop/web", "shop"] {
-            let _ = std::fs::remove_dir(self.at.join(group));
-        }
-        // A hierarchy ends with its mount only if it has no groups, and groups that were removed are freed a moment later; so is it.
-        let gone = || !std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default().contains("name=lab-foreign");
-        for _ in 0..10 {
-            std::thread::sleep(Duration::from_millis(100));
-            self.host.run("umount", &[HIERARCHY]);
-            if wait_until(Duration::from_millis(500), gone) {
-                return;
-            }
-            self.host.run("mount", &["-t", "cgroup", "-o", "none,name=lab-foreign", "cgroup", HIERARCHY]);
-        }
-        self.host.run("umount", &[HIERARCHY]);
-        skip("only_ours (its tidying up)", "the hierarchy lab-foreign stays: mount it again and unmount it");
     }
 }

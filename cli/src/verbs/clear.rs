@@ -17,7 +17,7 @@ pub struct Clear {
 
 impl Clear {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let client = Client::of(global)?;
+        let client = Client::of(global.access.as_deref())?;
         let run = super::watch::find(&client, &self.run).await?.run;
         let path = format!("/v1/runs/{}/clear", escaped(&run));
         let cleared: RunSummary =

@@ -21,10 +21,11 @@ impl Forget {
             return Err(Failure::usage("a node's name is empty", "`squall nodes` lists the nodes"));
         }
         let path = format!("/v1/nodes/{}", escaped(&self.node));
-        let gone: Node = Client::of(global)?.delete(&path).await.map_err(|failure| match failure.exit {
-            Exit::Usage => Failure { hint: "`squall nodes` lists the nodes".into(), ..failure },
-            _ => failure,
-        })?;
+        let gone: Node =
+            Client::of(global.access.as_deref())?.delete(&path).await.map_err(|failure| match failure.exit {
+                Exit::Usage => Failure { hint: "`squall nodes` lists the nodes".into(), ..failure },
+                _ => failure,
+            })?;
         if global.output == Output::Json {
             paint::json(&gone);
         } else {

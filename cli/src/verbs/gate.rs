@@ -15,9 +15,9 @@ use squall_experiments::run_event::Verdict;
 use squall_experiments::units::{Percent, Span};
 
 use crate::args::{Global, Output};
+use crate::coordinator::{Coordinator, LocalArgs};
 use crate::exit::{Exit, Failure};
 use crate::interrupts::Interrupts;
-use crate::local::{Coordinator, LocalArgs};
 use crate::paint;
 use outputs::Outputs;
 use session::Session;

@@ -44,7 +44,7 @@ impl Progress for Silent {
 
 impl Halt {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let client = Client::of(global)?;
+        let client = Client::of(global.access.as_deref())?;
         let mut interrupts = Interrupts::new()?;
         let runs = halt(&client, self.which.run.as_deref().filter(|_| !self.which.all)).await?.runs;
         let text = global.output == Output::Text;

@@ -26,7 +26,7 @@ enum Act {
 
 impl Lever {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let client = Client::of(global)?;
+        let client = Client::of(global.access.as_deref())?;
         let nothing = serde_json::json!({});
         let state: State = match self.act {
             Act::Engage => client.post("/v1/lever/engage", &nothing).await?,

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::{paint, table};
 
 pub async fn run(global: &Global) -> Result<Exit, Failure> {
-    let nodes: Vec<NodeNow> = Client::of(global)?.get("/v1/nodes").await?;
+    let nodes: Vec<NodeNow> = Client::of(global.access.as_deref())?.get("/v1/nodes").await?;
     if global.output == Output::Json {
         paint::json(&nodes);
         return Ok(Exit::Held);

@@ -8,8 +8,8 @@ use squall_experiments::experiment::Experiment;
 use squall_experiments::parse;
 
 use crate::args::{Global, Output};
+use crate::coordinator::{Coordinator, LocalArgs};
 use crate::exit::{Exit, Failure};
-use crate::local::{Coordinator, LocalArgs};
 use crate::{chaos_toolkit, experiment_file, paint};
 
 #[derive(clap::Args)]

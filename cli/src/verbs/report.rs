@@ -23,7 +23,7 @@ impl Report {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
         self.files.check()?;
         super::wait(async {
-            let client = Client::of(global)?;
+            let client = Client::of(global.access.as_deref())?;
             let summary: RunSummary = super::watch::find(&client, &self.run).await?;
             // From the events, so that an old run is judged by today's rules.
             let events: Vec<RunEvent> =

@@ -24,7 +24,7 @@ pub struct Rerun {
 impl Rerun {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         self.files.check()?;
-        let client = Client::of(global)?;
+        let client = Client::of(global.access.as_deref())?;
         let mut interrupts = Interrupts::new()?;
         let path = format!("/v1/runs/{}/rerun", escaped(&self.run));
         let created: Created = client.post(&path, &Body { same_targets: self.same_targets }).await?;

@@ -7,10 +7,10 @@ use squall_experiments::report::Report;
 
 use crate::args::{Global, Output};
 use crate::client::Client;
+use crate::coordinator::{Coming, LocalArgs};
 use crate::exit::{Exit, Failure};
 use crate::follow::{Ended, OnInterrupt, follow};
 use crate::interrupts::Interrupts;
-use crate::local::{Coming, LocalArgs};
 use crate::report_files::ReportFiles;
 use crate::{paint, progress, summary};
 

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::{paint, table};
 
 pub async fn run(global: &Global) -> Result<Exit, Failure> {
-    let runs: Vec<RunSummary> = Client::of(global)?.get("/v1/runs").await?;
+    let runs: Vec<RunSummary> = Client::of(global.access.as_deref())?.get("/v1/runs").await?;
     if global.output == Output::Json {
         paint::json(&runs);
     } else if runs.is_empty() {

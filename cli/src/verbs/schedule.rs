@@ -65,12 +65,12 @@ impl Schedule {
             Act::Add { file, replace } => {
                 // Its mistakes are found before anybody is asked.
                 let body = AddSchedule { schedule: whole(&file)?, replace };
-                let info: ScheduleInfo = Client::of(global)?.post("/v1/schedules", &body).await?;
+                let info: ScheduleInfo = Client::of(global.access.as_deref())?.post("/v1/schedules", &body).await?;
                 return Ok(changed(&info, "added", global.output));
             }
             act => act,
         };
-        let client = Client::of(global)?;
+        let client = Client::of(global.access.as_deref())?;
         let output = global.output;
         let nothing = serde_json::json!({});
         let post = |name: String, verb: &'static str| {

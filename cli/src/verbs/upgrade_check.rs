@@ -27,7 +27,7 @@ struct Part {
 
 impl UpgradeCheck {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let client = Client::of(global)?;
+        let client = Client::of(global.access.as_deref())?;
         let health: Health = client.get("/v1/health").await?;
         let nodes: Vec<NodeNow> = client.get("/v1/nodes").await?;
         let serving: Version =

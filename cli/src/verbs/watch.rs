@@ -21,7 +21,7 @@ pub struct Watch {
 impl Watch {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         self.files.check()?;
-        let client = Client::of(global)?;
+        let client = Client::of(global.access.as_deref())?;
         let mut interrupts = Interrupts::new()?;
         let run = find(&client, &self.run).await?.run;
         super::run::to_its_end(&client, &run, &self.files, global, OnInterrupt::Leave, &mut interrupts).await

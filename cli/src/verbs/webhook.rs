@@ -42,7 +42,10 @@ enum Act {
 impl Webhook {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         match self.act {
-            Act::List => list(&Client::of(global)?.get::<Vec<WebhookInfo>>("/v1/webhooks").await?, global.output),
+            Act::List => list(
+                &Client::of(global.access.as_deref())?.get::<Vec<WebhookInfo>>("/v1/webhooks").await?,
+                global.output,
+            ),
             Act::Add { name, url, slack, events } => {
                 let url = if url == "-" { line()? } else { url };
                 let events = if events.is_empty() {
@@ -52,7 +55,7 @@ impl Webhook {
                 };
                 let shape = if slack { Shape::Slack } else { Shape::Generic };
                 let add = AddWebhook { name, url, shape, events, secret: None };
-                let made: WebhookMade = Client::of(global)?.post("/v1/webhooks", &add).await?;
+                let made: WebhookMade = Client::of(global.access.as_deref())?.post("/v1/webhooks", &add).await?;
                 match global.output {
                     Output::Json => paint::json(&made),
                     Output::Text => {
@@ -67,7 +70,7 @@ impl Webhook {
                     return Err(Failure::usage("a webhook's name is empty", "`squall webhook list` lists them"));
                 }
                 let left: Vec<WebhookInfo> =
-                    Client::of(global)?.delete(&format!("/v1/webhooks/{}", escaped(&name))).await?;
+                    Client::of(global.access.as_deref())?.delete(&format!("/v1/webhooks/{}", escaped(&name))).await?;
                 match global.output {
                     Output::Json => paint::json(&left),
                     Output::Text => paint::say(format!("{}: removed", words::printable(&name))),

@@ -9,6 +9,7 @@ use squall_experiments::inventory::{Ability, Can, Facts};
 
 use super::facts;
 use super::kernel::{cgroup, memory};
+use super::processes::Containers;
 use super::sandbox;
 
 #[derive(clap::Args)]
@@ -96,7 +97,19 @@ fn notes(facts: &Facts) -> Vec<String> {
     if facts.cannot(Ability::Netem).is_some() && facts.cannot(Ability::PacketQueue).is_none() {
         notes.push("network-latency and network-loss work here through the packet-queue engine".to_owned());
     }
+    notes.push(containers(&Containers::here()));
     notes
+}
+
+fn containers(found: &Containers) -> String {
+    match (found.runtimes.is_empty(), found.unreadable()) {
+        (_, Some(why)) => format!("processes cannot be chosen by their container's name: {why}"),
+        (true, None) => {
+            "processes cannot be chosen by their container's name: nothing of a container runtime is on this host"
+                .to_owned()
+        }
+        (false, None) => format!("processes can be chosen by their container's name: {}", found.told()),
+    }
 }
 
 /// Faults that stand on an ability, in words for people.
@@ -186,6 +199,14 @@ mod tests {
         for fault in all.filter(|fault| !by_policy.contains(&fault.name)) {
             assert!(told.iter().any(|text| text.contains(fault.name)), "{} stands on nothing", fault.name);
         }
+    }
+
+    #[test]
+    fn a_host_with_and_without_a_container_runtime_is_told() {
+        let host = tempfile::tempdir().unwrap();
+        assert!(containers(&Containers::below(host.path())).contains("nothing of a container runtime"));
+        std::fs::create_dir_all(host.path().join("var/lib/docker/containers")).unwrap();
+        assert!(containers(&Containers::below(host.path())).ends_with("by their container's name: docker (none)"));
     }
 
     #[test]

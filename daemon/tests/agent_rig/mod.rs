@@ -36,7 +36,7 @@ pub const SOON: Duration = Duration::from_secs(10);
 pub const NODE: &str = "node1";
 
 enum Control {
-    Say(ToAgent),
+    Say(Box<ToAgent>),
     /// As it is, signed by whoever did.
     Forward(Box<Signed>),
     /// Drops the connection, and every further one while `refuse`.
@@ -133,7 +133,7 @@ impl Coordinator {
     }
 
     pub fn say(&self, order: ToAgent) {
-        self.control.send(Control::Say(order)).unwrap();
+        self.control.send(Control::Say(Box::new(order))).unwrap();
     }
 
     pub fn forward(&self, signed: Signed) {

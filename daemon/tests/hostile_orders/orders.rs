@@ -238,6 +238,7 @@ fn selector(random: &mut impl Rng) -> ProcessSelector {
         pid_file: field("/run/nginx.pid"),
         cgroup: field("system.slice/nginx").map(|path| format!("{path}{upwards}")),
         unit: field("-.mount"),
+        container: field("shop-web-1"),
         port: None,
         pick: Some(Pick { count: Some(u32::MAX), percent: Some(Percent::ZERO), seed: None }),
     }

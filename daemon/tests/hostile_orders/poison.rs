@@ -35,6 +35,7 @@ fn effects() -> Vec<Effect> {
         pid_file: Some("/run/nginx.pid".into()),
         cgroup: Some("system.slice/nginx".into()),
         unit: Some("nginx.service".into()),
+        container: Some("shop-web-1".into()),
         port: Some(80),
         pick: Some(Pick { count: Some(1), percent: None, seed: Some(1) }),
     };
@@ -108,12 +109,13 @@ fn field(pointer: &str) -> &str {
 }
 
 /// Given to no program. Compared with what the kernel says of processes (`-bash` is a login shell and `-.mount` a unit), or sent in a request.
-const NO_ARGUMENT: [&str; 7] = [
+const NO_ARGUMENT: [&str; 8] = [
     "processes/name",
     "processes/command",
     "processes/user",
     "processes/cgroup",
     "processes/unit",
+    "processes/container",
     "requests/0/url",
     "headers/x-of",
 ];
@@ -192,7 +194,7 @@ fn a_headers_name_is_judged_like_its_value() {
 fn a_selector_of_a_count_is_judged_like_one_of_an_order() {
     for poison in POISON.iter().filter(|poison| poison.is_empty() || poison.contains(char::is_control)) {
         let names = |field: &str| serde_json::from_value::<ProcessSelector>(json!({ field: poison })).unwrap();
-        for name in ["name", "command", "user", "pidFile", "cgroup", "unit"] {
+        for name in ["name", "command", "user", "pidFile", "cgroup", "unit", "container"] {
             let refusal = selector_reasons(&names(name)).concat();
             assert!(refusal.starts_with("malformed order: ") && !refusal.contains(char::is_control), "{refusal:?}");
         }

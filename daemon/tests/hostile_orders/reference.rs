@@ -196,6 +196,7 @@ fn bad_selector(selector: &ProcessSelector) -> bool {
     bad(&selector.name, 512)
         || bad(&selector.user, 512)
         || bad(&selector.unit, 512)
+        || bad(&selector.container, 512)
         || bad(&selector.command, 4095)
         || bad(&selector.cgroup, 4095)
         || selector.cgroup.as_ref().is_some_and(|path| path.split('/').any(|part| part == ".."))

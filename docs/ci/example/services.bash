@@ -1,8 +1,16 @@
 #!/usr/bin/env bash
 # The system under test of this example: haproxy on port 8080 before two nginx on 8081 and 8082, all of them local processes.
 # Its files go below $1. WEAK=1: haproxy neither looks whether its servers live nor gives a request to the other one.
+# `services.bash DIRECTORY stop` ends them, and waits until they are gone.
 set -euo pipefail
 directory=${1:?a directory for the files of the services}
+if [ "${2:-}" = stop ]; then
+  pids=$(cat "$directory"/*.pid)
+  kill $pids
+  # -0 asks whether there is such a process.
+  while kill -0 $pids 2>/dev/null; do sleep 0.05; done
+  exit
+fi
 mkdir -p "$directory"
 for port in 8081 8082; do
   cat >"$directory/web-$port.conf" <<CONF

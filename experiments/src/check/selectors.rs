@@ -33,7 +33,7 @@ pub(super) fn interface(found: &mut Found, below: &str, name: &str) {
 
 pub(super) fn processes(found: &mut Found, below: &str, selector: &ProcessSelector) {
     if selector.to_string().is_empty() {
-        let hint = "at least one of name, command, user, pidFile, cgroup, unit, port";
+        let hint = "at least one of name, command, user, pidFile, cgroup, unit, container, port";
         found.add(below, "this selector means every process of the host, which is never meant", hint);
     }
     let texts = [
@@ -43,6 +43,7 @@ pub(super) fn processes(found: &mut Found, below: &str, selector: &ProcessSelect
         ("pidFile", &selector.pid_file),
         ("cgroup", &selector.cgroup),
         ("unit", &selector.unit),
+        ("container", &selector.container),
     ];
     for (field, _) in texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|text| text.trim().is_empty())) {
         found.add(&format!("{below}/{field}"), format!("`{field}` is empty"), "remove it, or fill it in");
@@ -66,6 +67,20 @@ pub(super) fn processes(found: &mut Found, below: &str, selector: &ProcessSelect
             &format!("{below}/pidFile"),
             format!("`{}` is not an absolute path", shown(path)),
             "begin it with `/`",
+        );
+    }
+    // As runtimes take a name, and one `/` between a pod and its container.
+    let in_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if let Some(name) = selector.container.as_ref().filter(|name| !name.trim().is_empty())
+        && !name
+            .split('/')
+            .all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(in_a_name))
+    {
+        let message = format!("`{}` cannot be a container's name", shown(name));
+        found.add(
+            &format!("{below}/container"),
+            message,
+            "a name has letters, digits, `_`, `.` and `-`: shop-web-1, or POD/CONTAINER",
         );
     }
     if selector.port == Some(0) {

@@ -35,14 +35,24 @@ impl ConflictKey {
                 let condition = |text: &str, field: &str| {
                     text.split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('=').map(str::to_owned))
                 };
+                // A container has one plain name, and besides an id and a name within its pod.
+                let container = |text: &str| condition(text, "container").filter(|name| is_plain_name(name));
+                let differ = |a: Option<String>, b: Option<String>| matches!((a, b), (Some(a), Some(b)) if a != b);
                 // Of these a process has one each, so another value is another process.
-                !["name", "user", "pidFile", "unit", "port"]
+                !(["name", "user", "pidFile", "unit", "port"]
                     .iter()
-                    .any(|field| matches!((condition(&a, field), condition(&b, field)), (Some(a), Some(b)) if a != b))
+                    .any(|field| differ(condition(&a, field), condition(&b, field)))
+                    || differ(container(&a), container(&b)))
             }
             _ => a == b,
         }
     }
+}
+
+/// Neither `POD/CONTAINER` nor what may be the beginning of an id.
+fn is_plain_name(container: &str) -> bool {
+    let may_be_an_id = container.len() >= 12 && container.bytes().all(|byte| byte.is_ascii_hexdigit());
+    !container.contains('/') && !may_be_an_id
 }
 
 #[cfg(test)]
@@ -63,6 +73,9 @@ mod tests {
         assert!(!overlap("filesystem:/var/lib", "filesystem:/var/library"));
         assert!(overlap("process:name=nginx", "process:user=www-data"));
         assert!(!overlap("process:name=nginx,port=80", "process:name=haproxy"));
+        assert!(!overlap("process:container=web-1", "process:container=web-2"));
+        assert!(overlap("process:container=web-1", "process:container=0123456789ab"));
+        assert!(overlap("process:container=app", "process:container=checkout-1/app"));
         assert!(overlap("process:all", "process:name=nginx,port=80"));
         assert!(!overlap("service:web", "service:database"));
         assert!(overlap("cpu", "cpu"));

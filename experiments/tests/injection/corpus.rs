@@ -52,7 +52,7 @@ pub fn everything() -> Value {
             {"fault": "process-pause", "name": "pause it", "for": "2s",
                 "on": {"nodes": {"names": ["web1", "web2"], "zone": "z", "role": "web"}, "pick": {"count": 1},
                     "processes": {"name": "nginx", "command": "*nginx*", "user": "www-data", "pidFile": "/run/nginx.pid",
-                        "cgroup": "system.slice", "unit": "nginx.service"}},
+                        "cgroup": "system.slice", "unit": "nginx.service", "container": "shop-web-1"}},
                 "when": {"probe": "a", "above": 1}, "pulse": {"active": "1s", "rest": "1s"}},
             {"fault": "disk-fill", "on": {"nodes": {"name": "web1"}, "path": "/var/log"}, "with": {"percent": "90%"}, "for": "2s"},
             {"fault": "network-latency", "on": {"nodes": {"role": "web"}, "interface": "eth0"},

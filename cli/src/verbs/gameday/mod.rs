@@ -105,12 +105,13 @@ impl Gameday {
                 Ok(Exit::Held)
             }
             Act::Plan(File { file }) => {
-                let planned: DayPlanned = Client::of(global)?.post("/v1/game-days/plan", &body(&file)?).await?;
+                let planned: DayPlanned =
+                    Client::of(global.access.as_deref())?.post("/v1/game-days/plan", &body(&file)?).await?;
                 Ok(plan(&planned, output))
             }
             Act::Start { file: File { file }, no_wait } => {
                 let body = body(&file)?;
-                let client = Client::of(global)?;
+                let client = Client::of(global.access.as_deref())?;
                 let DayCreated { game_day } = client.post("/v1/game-days", &body).await?;
                 if no_wait {
                     match output {
@@ -124,10 +125,10 @@ impl Gameday {
                 watch(&client, &Day { day: game_day }, output).await
             }
             Act::List => {
-                list(&Client::of(global)?.get::<Vec<DaySummary>>("/v1/game-days").await?, output);
+                list(&Client::of(global.access.as_deref())?.get::<Vec<DaySummary>>("/v1/game-days").await?, output);
                 Ok(Exit::Held)
             }
-            Act::Watch(day) => watch(&Client::of(global)?, &day, output).await,
+            Act::Watch(day) => watch(&Client::of(global.access.as_deref())?, &day, output).await,
             Act::Approve { day, step, reject, comment } => {
                 let answer = Answer { step, reject, comment };
                 let status = tell(global, &day, "/approve", &answer).await?;
@@ -136,7 +137,7 @@ impl Gameday {
             Act::Note { day, text } => {
                 Ok(told(&tell(global, &day, "/notes", &AddNote { text }).await?, "noted", output))
             }
-            Act::Report(wanted) => wanted.run(&Client::of(global)?, output).await,
+            Act::Report(wanted) => wanted.run(&Client::of(global.access.as_deref())?, output).await,
             Act::Halt(day) => {
                 let nothing = serde_json::json!({});
                 Ok(told(&tell(global, &day, "/halt", &nothing).await?, "told to halt", output))
@@ -146,7 +147,7 @@ impl Gameday {
 }
 
 async fn tell(global: &Global, day: &Day, verb: &str, body: &impl serde::Serialize) -> Result<DayStatus, Failure> {
-    Client::of(global)?.post(&day.path(verb)?, body).await.map_err(lists)
+    Client::of(global.access.as_deref())?.post(&day.path(verb)?, body).await.map_err(lists)
 }
 
 fn lists(failure: Failure) -> Failure {

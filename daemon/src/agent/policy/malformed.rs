@@ -130,7 +130,12 @@ impl Found {
     }
 
     fn processes(&mut self, selector: &ProcessSelector) {
-        let names = [("name", &selector.name), ("user", &selector.user), ("unit", &selector.unit)];
+        let names = [
+            ("name", &selector.name),
+            ("user", &selector.user),
+            ("unit", &selector.unit),
+            ("container", &selector.container),
+        ];
         for (field, text) in names.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?))) {
             // A login shell is called `-bash` and a unit `-.mount`: they are compared and never handed to a program.
             self.text(field, text, LONGEST_NAME);

@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::unistd::{SysconfVar, User, sysconf};
 use squall_experiments::target::ProcessSelector;
 
+use super::containers::{self, Containers, Meant};
 use crate::agent::effects::Refusal;
 use crate::agent::kernel::procfs::{self, Stat};
 
@@ -27,6 +28,11 @@ pub(super) enum Condition {
     },
     Cgroup(String),
     Unit(String),
+    Container {
+        said: String,
+        /// Or why nobody is in it.
+        ids: Meant,
+    },
     Port {
         port: u16,
         sockets: Vec<u64>,
@@ -49,6 +55,10 @@ impl Condition {
             all.push(Condition::Cgroup(cgroup_path(said)?));
         }
         all.extend(selector.unit.clone().map(Condition::Unit));
+        if let Some(said) = &selector.container {
+            let ids = Containers::here().meant(said, &containers::running())?;
+            all.push(Condition::Container { said: said.clone(), ids });
+        }
         all.extend(selector.port.map(|port| Condition::Port { port, sockets: procfs::listening_sockets(port) }));
         if all.is_empty() {
             return Err(Refusal("a process selector without any condition would mean every process".into()));
@@ -65,6 +75,9 @@ impl Condition {
             Condition::PidFile { pid: wanted, .. } => wanted.as_ref() == Ok(&pid),
             Condition::Cgroup(path) => procfs::cgroups(pid).iter().any(|(_, of)| is_at_or_below(of, path)),
             Condition::Unit(unit) => units(pid).any(|of| of == *unit),
+            Condition::Container { ids, .. } => {
+                ids.as_ref().is_ok_and(|ids| containers::ids_of(pid).iter().any(|id| ids.contains(id)))
+            }
             Condition::Port { sockets, .. } => !sockets.is_empty() && procfs::holds_socket(pid, sockets),
         }
     }
@@ -78,6 +91,7 @@ impl Condition {
             Condition::PidFile { said, .. } => format!("pidFile {said}"),
             Condition::Cgroup(path) => format!("cgroup {path}"),
             Condition::Unit(unit) => format!("unit {unit}"),
+            Condition::Container { said, .. } => format!("container {said}"),
             Condition::Port { port, .. } => format!("port {port}"),
         }
     }

@@ -6,6 +6,9 @@
 //! and workers, haproxy's master and worker): kill only the master and the port is still served.
 
 mod conditions;
+mod containers;
+#[cfg(test)]
+mod containers_tests;
 mod everyone;
 mod near_miss;
 
@@ -20,6 +23,7 @@ use super::effects::{ProcessId, Refusal};
 use super::kernel::procfs::{self, Stat};
 use conditions::Condition;
 pub use conditions::matches_pattern;
+pub use containers::Containers;
 pub use everyone::Everyone;
 
 /// A process that matches, as a person would recognise it.

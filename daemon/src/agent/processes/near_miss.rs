@@ -81,6 +81,7 @@ fn nearest(condition: &Condition, others: &[Stat]) -> Option<String> {
                 .map(|(_, of)| format!("there is `{of}`"))
         }
         Condition::PidFile { pid, .. } => pid.as_ref().err().cloned(),
+        Condition::Container { ids, .. } => ids.as_ref().err().cloned(),
     }
 }
 
