@@ -164,6 +164,29 @@ fn policy_epoch_and_full_disk_refuse_before_anything_happens() {
 }
 
 #[test]
+fn the_oom_killer_never_takes_agent_or_guard_and_takes_hogs_before_other_holders() {
+    let test = "the_oom_killer_never_takes_agent_or_guard_and_takes_hogs_before_other_holders";
+    // Number 24 in include/uapi/linux/capability.h; containers often run without it.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
+    if u64::from_str_radix(capabilities, 16).unwrap() & (1 << 24) == 0 {
+        return rig::skip(test, "without CAP_SYS_RESOURCE nobody here may lower an oom_score_adj (make guest has it)");
+    }
+    let Some(mut world) = World::with_agent(test) else { return };
+    let score = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().to_owned();
+    let of = |world: &World, role: &str| -> Vec<String> {
+        let mut scores: Vec<String> = world.children(role).iter().map(|process| score(process.pid)).collect();
+        scores.sort();
+        scores
+    };
+    world.coordinator.inject(&order("run/0.node1", vec![world.fill(1)]));
+    assert_eq!((score(world.agent_pid()), of(&world, "guard")), ("-1000".to_owned(), vec!["-1000".to_owned()]));
+    assert_eq!(of(&world, "holder"), ["-900"]);
+    world.coordinator.inject(&order("run/1.node1", vec![burn()]));
+    assert_eq!(of(&world, "holder"), ["-900", "1000"]);
+}
+
+#[test]
 fn a_second_agent_on_the_same_state_directory_is_told_who_has_it() {
     let Some(world) = World::with_agent("busy state directory") else { return };
     let output = world.command().stderr(std::process::Stdio::piped()).output().unwrap();

@@ -15,6 +15,7 @@ use crate::fleet::{AGENT_STATE, Agent, PATIENCE};
 use crate::lab::snapshot::Snapshot;
 use crate::lab::{Host, Running, programs, wait_until};
 use crate::scene::{UNDO, pids_of_role};
+use crate::skip::allowance;
 
 const LOG: &str = "/run/squall/agent.log";
 const DATA: [&str; 1] = ["/run/data"];
@@ -90,7 +91,7 @@ impl<'lab> Dying<'lab> {
     }
 
     fn same(&self, before: &Snapshot, what: &str) {
-        if let Err(difference) = before.same_within(UNDO + ALLOWANCE, self.host, &DATA) {
+        if let Err(difference) = before.same_within(UNDO + ALLOWANCE + allowance(), self.host, &DATA) {
             panic!("{} of {what}: {difference}{}", self.host.name(), self.log());
         }
     }
@@ -104,7 +105,7 @@ impl<'lab> Dying<'lab> {
     fn check_beside_its_agent(&self, what: &str) {
         let before = self.before.quick();
         let mut last = String::new();
-        let same = wait_until(UNDO + ALLOWANCE, || {
+        let same = wait_until(UNDO + ALLOWANCE + allowance(), || {
             last = before.diff(&before.again(self.host, &DATA));
             let changes = last.lines().filter(|line| line.starts_with("  "));
             changes.into_iter().all(|line| line.contains(AGENT_STATE))
@@ -165,7 +166,7 @@ impl<'lab> Dying<'lab> {
                 hear(InjectionState::is_terminal);
             }
             if crash.contains("agent/") {
-                wait_until(AFTERWARDS, || !running.is_running());
+                wait_until(AFTERWARDS + allowance() / 10, || !running.is_running());
             }
         }
         let life = if running.is_running() { Life::Lived } else { Life::Died };

@@ -391,6 +391,20 @@ pub const ALL: &[Mutant] = &[
         test: suite(DAEMON, "agent_life", "policy_epoch_and_full_disk_refuse_before_anything_happens"),
     },
     Mutant {
+        promise: 16,
+        what: "the OOM killer may take agent and guard",
+        edits: &[edit(
+            "daemon/src/agent/kernel/priority.rs",
+            "const SPARED: i32 = -1000;",
+            "const SPARED: i32 = -900;",
+        )],
+        test: suite(
+            DAEMON,
+            "agent_life",
+            "the_oom_killer_never_takes_agent_or_guard_and_takes_hogs_before_other_holders",
+        ),
+    },
+    Mutant {
         promise: 17,
         what: "the agent sees no conflict",
         edits: &[edit(

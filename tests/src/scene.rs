@@ -11,7 +11,7 @@ use squall_experiments::run_event::{Event, InjectionReport, InjectionState, Verd
 use crate::fleet::{Agent, Fleet, Run};
 use crate::lab::snapshot::Snapshot;
 use crate::lab::{Host, Lab, Running, programs, wait_until};
-use crate::skip::lab_is_possible;
+use crate::skip::{allowance, lab_is_possible};
 use crate::talk::Measured;
 
 /// UDP and TCP echo on every host.
@@ -105,7 +105,7 @@ impl Scene {
 
     /// Panics with the difference if the host is not what it was.
     pub fn assert_same(&self, host: &str, before: &Snapshot) {
-        if let Err(difference) = before.same_within(UNDO, self.host(host), &["/run/data"]) {
+        if let Err(difference) = before.same_within(UNDO + allowance(), self.host(host), &["/run/data"]) {
             panic!("{difference}");
         }
     }
@@ -183,7 +183,7 @@ pub fn reports<'run>(run: &'run Run<'_, '_>, on: &'run str) -> impl Iterator<Ite
 
 /// Time until a condition holds; panics if it takes longer than promised.
 pub fn within(limit: Duration, what: &str, condition: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), limit + allowance());
     assert!(wait_until(limit, condition), "{what}: not within {limit:?}");
     start.elapsed()
 }

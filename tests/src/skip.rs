@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::FromRawFd;
+use std::time::Duration;
 
 /// Names a file to which every skip is appended, one line each; `make test` sets it and counts the lines.
 pub const LIST: &str = "SQUALL_SKIPPED";
@@ -21,6 +22,11 @@ pub const EMULATED: &str = "SQUALL_EMULATED";
 
 pub fn is_emulated() -> bool {
     std::env::var_os(EMULATED).is_some()
+}
+
+/// What an emulated processor may take longer than a real one is promised to; nothing elsewhere.
+pub fn allowance() -> Duration {
+    Duration::from_secs(if is_emulated() { 15 } else { 0 })
 }
 
 /// False, and told, where times cannot be measured; as [`lab_is_possible`] otherwise.

@@ -266,7 +266,7 @@ fn memory_that_runs_out_kills_a_hog_in_a_cgroup_of_its_own_and_agent_and_guard_l
         // The kernel's choice, were it asked: the hog first, the guard and the agent last.
         assert_eq!(read(&format!("/proc/{holder}/oom_score_adj")), "1000");
         for pid in &safe {
-            assert_eq!(read(&format!("/proc/{pid}/oom_score_adj")), "-900");
+            assert_eq!(read(&format!("/proc/{pid}/oom_score_adj")), "-1000");
         }
         let held = report.evidence[0].numbers["held_bytes"] / MIB;
         tell(&format!(

@@ -75,6 +75,7 @@ fn the_agents_unit_grants_the_capabilities_that_the_code_keeps_and_says_why() {
     assert_eq!(unit.one("NoNewPrivileges"), "yes");
     // What ends the agent must not end its guard; what the OOM killer takes must not end the agent.
     assert_eq!((unit.one("KillMode"), unit.one("OOMPolicy")), ("process", "continue"));
+    assert_eq!(unit.one("OOMScoreAdjust"), "-1000");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::sandbox;
 pub fn run() -> anyhow::Result<()> {
     // SAFETY: standard input and output belong to this process and are used nowhere else in it.
     let (input, output) = unsafe { (OwnedFd::from_raw_fd(0), OwnedFd::from_raw_fd(1)) };
+    priority::let_the_oom_killer_take_a_holder();
     let mut tether = Tether::new(input, output)?;
     let Some(hold) = tether.ready()? else { return Ok(()) };
     if !matches!(hold, Hold::Hog { .. }) {

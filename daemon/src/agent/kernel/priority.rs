@@ -4,8 +4,14 @@
 //! ordinary priority again (SCHED_RESET_ON_FORK), so a hog never inherits its agent's. No memory is locked: the guard gives its clean
 //! pages back on purpose and reads them again from the page cache, and a memory hog keeps its reserve free.
 
-/// Below that of every ordinary process; the hogs are at 1000.
-const SPARED: &str = "-900";
+/// Never taken. With any other number they are taken right after a hog that is dying and has not yet given its memory back (seen: 15 ms
+/// after it, in a cgroup whose limit had been lowered). The hogs are at 1000.
+const SPARED: i32 = -1000;
+/// Below that of every ordinary process, and takeable: what a holder holds ends with it.
+const HOLDER: i32 = -900;
+/// That of an ordinary process.
+const ORDINARY: i32 = 0;
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 const AGENT: i32 = -10;
 /// The lowest that is before every ordinary process.
 const FIRST: i32 = 1;
@@ -43,5 +49,23 @@ fn schedule(policy: i32, priority: i32) -> bool {
 
 /// Every child inherits this, the guard by design. So only after what starts services has been started: they would not be themselves.
 pub fn spare_from_the_oom_killer() {
-    let _ = std::fs::write("/proc/self/oom_score_adj", SPARED);
+    let _ = std::fs::write(OOM_SCORE, SPARED.to_string());
+}
+
+/// A holder is taken before its agent and its guard.
+pub fn let_the_oom_killer_take_a_holder() {
+    raise(HOLDER);
+}
+
+/// What starts services hands its own score on to them, also where the agent was started with a lower one (`OOMScoreAdjust=`).
+pub fn let_the_oom_killer_take_as_any_other() {
+    raise(ORDINARY);
+}
+
+/// Never lowers it, which would need CAP_SYS_RESOURCE.
+fn raise(least: i32) {
+    let now = std::fs::read_to_string(OOM_SCORE).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if now.is_some_and(|now| now < least) {
+        let _ = std::fs::write(OOM_SCORE, least.to_string());
+    }
 }

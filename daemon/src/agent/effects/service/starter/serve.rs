@@ -37,6 +37,7 @@ pub fn run(state_dir: &Path, number: usize, line: Option<RawFd>) -> anyhow::Resu
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
     }
     priority::of_a_holder();
+    priority::let_the_oom_killer_take_as_any_other();
     // SAFETY: standard input belongs to this process and is used nowhere else in it.
     let mut input = BufReader::new(std::fs::File::from(unsafe { OwnedFd::from_raw_fd(0) }));
     let mut text = String::new();
