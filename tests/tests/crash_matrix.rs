@@ -245,7 +245,7 @@ fn whoever_dies_at_any_point_of_any_effect_leaves_nothing() {
             scope.spawn(|| {
                 loop {
                     let Some((number, column)) = columns.lock().expect("no column panicked").pop() else { return };
-                    let mut dying = column_of(&matrix.lab, column);
+                    let mut dying = column_of(&matrix.lab, if netem { BY_NETEM } else { column });
                     match netem {
                         true => every_point_of_netem(&mut dying),
                         false => every_point(&mut dying, number, column.0 == "fallback"),
@@ -302,6 +302,9 @@ fn every_point(dying: &mut Dying<'_>, column: u32, named: bool) {
         }
     }
 }
+
+const BY_NETEM: (&str, &str, &str, &str) =
+    ("latency", "network-latency", ", interface: eth0", "{latency: 30ms, direction: to, engine: netem}");
 
 /// As above, for points at which qdiscs are made and deleted. A holder that dies leaves one, which is inert, to whoever is next.
 fn every_point_of_netem(dying: &mut Dying<'_>) {

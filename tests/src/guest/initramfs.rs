@@ -87,7 +87,7 @@ fn init_script(modules: &[String], script: &str) -> String {
         "#!/bin/busybox sh\n\
          export PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
          /bin/busybox --install -s /bin\n\
-         mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev\n\
+         mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/shm\n\
          mount -t tmpfs run /run; mount -t cgroup2 cgroup /sys/fs/cgroup\n\
          for module in {}; do modprobe $module || echo \"module $module is not to be had\"; done\n\
          ip link set lo up\n\

@@ -4,7 +4,7 @@
 mod built;
 mod suites;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ const PROGRAMS: [&str; 18] = [
 ];
 /// Without these a suite says what it skips, or fails by their name: the services that are stopped and started, and what asks for them.
 const WELCOME: [&str; 5] = ["iperf3", "redis-server", "redis-cli", "nginx", "pgrep"];
+/// Without them no HTTP client is made (Debian's ca-certificates).
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What the effects and the suites stand on.
 const MODULES: [&str; 36] = [
     "virtio_pci",
@@ -179,6 +181,7 @@ fn run(
         modules: MODULES.map(String::from).to_vec(),
         files: built.programs.clone(),
     };
+    content.files.extend([CERTIFICATES].map(PathBuf::from).into_iter().filter(|file| file.exists()));
     content.programs.extend(WELCOME.iter().filter(|program| guest::has(program)).map(|program| (*program).to_owned()));
     let mut tally = Tally::default();
     // Of the crash matrix, what only this kernel has: the rest is the same on any.
