@@ -98,10 +98,12 @@ pub static SUITES: &[Suite] = &[
         "Does what matters go on without what does not?",
         "degrade-cache-down",
         "degrade-cache-hung",
+        "degrade-cache-reset",
         "degrade-cache-slow",
         "degrade-database-read-only",
         "degrade-recommendations-down",
         "degrade-recommendations-hung",
+        "degrade-recommendations-reset",
         "degrade-recommendations-slow",
     ),
     suite!(
