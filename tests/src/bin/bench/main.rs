@@ -7,6 +7,7 @@ mod idle;
 mod local;
 mod queue;
 mod simulated;
+mod surge;
 mod table;
 mod ticks;
 mod toxiproxy;
@@ -18,13 +19,14 @@ use table::Table;
 
 type Part = (&'static str, fn(&mut Table) -> anyhow::Result<()>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("effects", effects::measure),
     ("breach", breach::measure),
     ("fleet", simulated::measure),
     ("idle", idle::measure),
     ("local", local::measure),
     ("queue", queue::measure),
+    ("surge", surge::measure),
     ("ticks", ticks::measure),
     ("toxiproxy", toxiproxy::measure),
 ];
