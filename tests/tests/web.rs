@@ -1,9 +1,9 @@
-//! The web UI in a real browser (headless Chromium): log in, look, start, watch, halt, report. The coordinator is real; its agents are
+//! The web UI in a real browser (headless Chromium): log in, look, start, watch, halt, report, keep a schedule, start a game day and approve. The coordinator is real; its agents are
 //! simulated, so nothing is injected anywhere.
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use squall_tests::browser::{self, Browser, Look};
 use squall_tests::skip::skip;
 use squalld::coordinator::{Config, Running, start};
@@ -39,15 +39,18 @@ async fn agent(running: &Running, node: &str, number: u32) -> SimAgent {
 }
 
 /// Burns a processor of one node while the shop is watched.
-fn experiment(shop: &str) -> String {
-    let experiment = json!({
+fn experiment(shop: &str, duration: &str) -> Value {
+    json!({
         "apiVersion": "squall/v1", "kind": "Experiment",
         "metadata": {"name": "replica-cpu", "description": "A neighbour burns one processor of one replica."},
         "hypothesis": "Customers are served while one replica burns a processor.",
         "steadyState": [{"name": "shop", "http": {"url": shop}, "every": "100ms", "tolerance": {"success": ">= 99%", "p95": "<= 500ms"}}],
-        "method": [{"fault": "cpu-pressure", "on": {"nodes": {"role": "web"}, "pick": {"count": 1}}, "with": {"workers": 1}, "for": "5m"}]
-    });
-    serde_json::to_string_pretty(&experiment).unwrap()
+        "method": [{"fault": "cpu-pressure", "on": {"nodes": {"role": "web"}, "pick": {"count": 1}}, "with": {"workers": 1}, "for": duration}]
+    })
+}
+
+fn written(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap()
 }
 
 const FITS: &str = "document.documentElement.scrollWidth <= window.innerWidth";
@@ -78,6 +81,9 @@ async fn a_person_logs_in_starts_an_experiment_watches_it_halts_it_and_reads_its
     let mut browser = Browser::start(&program).await.unwrap();
     browser.look(Look::DESK).await.unwrap();
 
+    // The host's name alone leads here, too.
+    browser.open(&format!("{url}/")).await.unwrap();
+    browser.until_text("Log in to Squall").await.unwrap();
     // Whatever is asked for first: the log-in page, then what was asked for.
     browser.open(&format!("{url}/ui/runs")).await.unwrap();
     browser.until_text("Log in to Squall").await.unwrap();
@@ -110,7 +116,7 @@ async fn a_person_logs_in_starts_an_experiment_watches_it_halts_it_and_reads_its
     pictures(&mut browser, "catalogue").await;
     browser.press("replica-cpu").await.unwrap();
     browser.until("location.search === '?experiment=replica-cpu' && document.querySelector('textarea').value.includes('kind: Experiment')").await.unwrap();
-    browser.fill("The experiment", &experiment(&shop)).await.unwrap();
+    browser.fill("The experiment", &written(&experiment(&shop, "5m"))).await.unwrap();
     browser.press("Show the plan").await.unwrap();
     browser.until_text("would do it").await.unwrap();
     pictures(&mut browser, "plan").await;
@@ -153,8 +159,8 @@ async fn a_person_logs_in_starts_an_experiment_watches_it_halts_it_and_reads_its
     browser.open(&format!("{url}/ui/compare?a={run}&b={run}")).await.unwrap();
     browser.until_text("Success during").await.unwrap();
     pictures(&mut browser, "compare").await;
-    browser.open(&format!("{url}/ui/calendar")).await.unwrap();
-    pictures(&mut browser, "calendar").await;
+    keeps_a_schedule(&mut browser, &url).await;
+    plays_a_game_day(&mut browser, &url, &shop).await;
     browser.press("Log out").await.unwrap();
     browser.until_text("Log in to Squall").await.unwrap();
 
@@ -163,4 +169,43 @@ async fn a_person_logs_in_starts_an_experiment_watches_it_halts_it_and_reads_its
     assert!(complaints.is_empty(), "{complaints:#?}");
     drop(browser);
     assert_eq!(running.stop("the test").await, Vec::<String>::new());
+}
+
+async fn keeps_a_schedule(browser: &mut Browser, url: &str) {
+    browser.open(&format!("{url}/ui/calendar")).await.unwrap();
+    browser.press("New schedule").await.unwrap();
+    browser.until("document.querySelector('textarea').value.includes('kind: Schedule')").await.unwrap();
+    pictures(browser, "schedule").await;
+    let schedule = json!({"apiVersion": "squall/v1", "kind": "Schedule", "metadata": {"name": "nightly"},
+        "cron": "30 2 * * *", "run": {"catalogue": "replica-kill"}});
+    browser.fill("The schedule", &written(&schedule)).await.unwrap();
+    browser.press("Keep it").await.unwrap();
+    browser.until_text("The schedule nightly is kept").await.unwrap();
+    browser.until_text("02:30").await.unwrap();
+    pictures(browser, "calendar").await;
+}
+
+/// It waits for an approval, which is given in the same browser; then it goes on by itself.
+async fn plays_a_game_day(browser: &mut Browser, url: &str, shop: &str) {
+    let day = json!({"apiVersion": "squall/v1", "kind": "GameDay", "metadata": {"name": "evening"},
+        "hypothesis": "Customers are served in the evening.", "owner": "ada",
+        "agenda": [{"approval": {"ask": "Is everybody ready?"}}, {"run": {"experiment": experiment(shop, "2s")}}]});
+    browser.open(&format!("{url}/ui/game-days")).await.unwrap();
+    browser.press("Start a game day").await.unwrap();
+    browser.until_text("shop-ha").await.unwrap();
+    pictures(browser, "game-days").await;
+    browser.fill("The game day", &written(&day)).await.unwrap();
+    browser.press("Show the plan").await.unwrap();
+    browser.until_text("What each step would do now").await.unwrap();
+    pictures(browser, "game-day-plan").await;
+    browser.press("Start this game day").await.unwrap();
+    browser.until_text("Waits for an answer: Is everybody ready?").await.unwrap();
+    pictures(browser, "approval").await;
+    browser.fill("Comment", "All are here.").await.unwrap();
+    browser.press("Approve: go on").await.unwrap();
+    browser.until("!document.body.innerText.includes('Approve: go on')").await.unwrap();
+    browser.until_text("All are here.").await.unwrap();
+    browser.until_text("Download the scorecard").await.unwrap();
+    browser.until("document.querySelector('[role=status]').innerText.includes('Held')").await.unwrap();
+    pictures(browser, "game-day").await;
 }

@@ -116,8 +116,8 @@ impl GameDays {
     ) {
         let (inbox, inputs) = mpsc::channel(INBOX);
         let active = Active { log: log.clone(), inputs: inbox.clone(), summary: summary.clone() };
-        self.lock().active.insert(summary.id.clone(), active);
-        let task = DayTask {
+        let id = summary.id.clone();
+        let mut task = DayTask {
             coordinator: coordinator.clone(),
             summary,
             log,
@@ -128,6 +128,10 @@ impl GameDays {
             killed: self.killed.clone(),
             own: VecDeque::new(),
         };
+        // Whoever asks for the day at once finds that it began.
+        task.record(&outputs);
+        let outputs = outputs.into_iter().filter(|output| !matches!(output, Output::Record(_))).collect();
+        self.lock().active.insert(id, active);
         let coordinator = coordinator.clone();
         let killed = self.killed.clone();
         self.tasks.spawn(async move {

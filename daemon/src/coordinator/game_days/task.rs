@@ -66,22 +66,22 @@ impl DayTask {
         }
     }
 
+    /// What happened, told and kept, before anything that follows from it.
+    pub(super) fn record(&mut self, outputs: &[Output]) {
+        for output in outputs {
+            let Output::Record(event) = output else { continue };
+            if let Happened::Finished { verdict, why } = event {
+                (self.summary.verdict, self.summary.why) = (Some(*verdict), why.clone());
+            }
+            self.tell(event);
+            self.log.record(event.clone());
+        }
+    }
+
     /// Everything is recorded first, then done.
     async fn perform(&mut self, outputs: Vec<Output>) -> Option<DaySummary> {
-        let mut starts = false;
-        for output in &outputs {
-            match output {
-                Output::Record(event) => {
-                    if let Happened::Finished { verdict, why } = event {
-                        (self.summary.verdict, self.summary.why) = (Some(*verdict), why.clone());
-                    }
-                    self.tell(event);
-                    self.log.record(event.clone());
-                }
-                Output::Start { .. } => starts = true,
-                _ => {}
-            }
-        }
+        self.record(&outputs);
+        let starts = outputs.iter().any(|output| matches!(output, Output::Start { .. }));
         // As with a run: nothing begins that is not in the store.
         let unstored = if starts { self.coordinator.store.flush().await.err() } else { None };
         for output in outputs {
