@@ -115,8 +115,9 @@ fn prepare(host: &Host, config: &str) {
 
 fn config_of_database() -> String {
     let tls = tls("repo1-host");
+    // An off-site host that cannot be reached must not hold up the end of a primary that was cut off: its archiver waits for each try.
     format!(
-        "[global]\nrepo1-host=offsite.lab\n{tls}{BOTH}\n[shop]\npg1-path={}\npg1-socket-path=/run/postgresql\n",
+        "[global]\nrepo1-host=offsite.lab\nio-timeout=5\n{tls}{BOTH}\n[shop]\npg1-path={}\npg1-socket-path=/run/postgresql\n",
         database::DATA
     )
 }

@@ -77,14 +77,15 @@ pub async fn show(
         section class="notes" {
             h2 { "Notes" }
             div data-part="notes" { (notes(&status.notes)) }
-            @if !over && shell.may_post("/ui/game-days/{day}/notes") {
+            // A part of its own: a note that is being written stays, and goes with the day.
+            div data-part="note" { @if !over && shell.may_post("/ui/game-days/{day}/notes") {
                 form method="post" action={ (at) "/notes" } class="stack wide" {
                     (shell.token())
                     label for="text" { "A note, with its time and your name" }
                     textarea id="text" name="text" rows="3" maxlength="4000" required {}
                     div class="actions" { button class="primary" { "Write it down" } }
                 }
-            }
+            } }
         }
         div data-part="people" { (people(&status.owner, &status.participants)) }
     };

@@ -76,7 +76,7 @@ fn page(shell: &Shell, written: &str, replace: bool, reasons: &[String]) -> Resp
             label for="schedule" { "The schedule" }
             textarea id="schedule" name="schedule" rows="18" spellcheck="false" autocapitalize="off" required { "\n" (written) }
             @if shell.may_post("/ui/schedules") {
-                div {
+                div class="check" {
                     input id="replace" type="checkbox" name="replace" value="yes" checked[replace];
                     label for="replace" { " Instead of the one with this name, if there is one" }
                 }
