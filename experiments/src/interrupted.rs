@@ -31,6 +31,15 @@ pub fn slowest_undo_us<'a>(events: impl IntoIterator<Item = &'a Event>, open: &B
     told.filter(|checked| is_open(&checked.injection)).map(told_undo_us).max().unwrap_or(0)
 }
 
+/// Ledgers that wrote and that nobody counts any more, because their run is not taken up where it was.
+pub fn uncounted<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeSet<String> {
+    let wrote = events.into_iter().filter_map(|event| match event {
+        Event::Sampled { probe, sample, .. } if sample.write.is_some() => Some(probe.clone()),
+        _ => None,
+    });
+    wrote.collect()
+}
+
 /// Ends `Aborted` once every agent said that nothing is left, else `Dirty`. It injects nothing and renews nothing.
 pub struct Interrupted {
     run: String,
@@ -208,6 +217,18 @@ mod tests {
             }
         }
         assert_eq!(halts, 19);
+    }
+
+    #[test]
+    fn ledgers_that_wrote_are_named_because_nobody_counts_them_any_more() {
+        let sampled = |probe: &str, write| Event::Sampled {
+            probe: probe.into(),
+            phase: crate::probe::Phase::During,
+            sample: crate::probe::Sample { write, ..Default::default() },
+        };
+        let write = crate::ledger::Write { record: 0, reply: crate::ledger::Reply::Acknowledged };
+        let events = [sampled("orders", Some(write)), sampled("pages", None), sampled("orders", Some(write))];
+        assert_eq!(uncounted(&events), BTreeSet::from(["orders".to_owned()]));
     }
 
     #[test]

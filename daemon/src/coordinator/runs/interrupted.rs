@@ -23,6 +23,15 @@ pub fn slowest_undo(events: &[RunEvent], open: &BTreeMap<String, String>) -> Dur
     Duration::from_micros(interrupted::slowest_undo_us(events.iter().map(|event| &event.event), open))
 }
 
+/// Why a run ends that is not taken up where it was: and what is not known of it for that reason.
+pub fn reason(events: &[RunEvent], reason: &str) -> String {
+    let uncounted: Vec<String> = interrupted::uncounted(events.iter().map(|event| &event.event)).into_iter().collect();
+    match uncounted.is_empty() {
+        true => reason.to_owned(),
+        false => format!("{reason}; whether records of {} are lost was not counted", uncounted.join(", ")),
+    }
+}
+
 pub struct InterruptedTask {
     pub run: String,
     pub reason: String,

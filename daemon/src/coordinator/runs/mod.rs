@@ -206,7 +206,7 @@ impl Runs {
         self.hub.listen(&run, open.values().cloned().collect(), inbox);
         let interrupted = InterruptedTask {
             run: run.clone(),
-            reason: reason.to_owned(),
+            reason: interrupted::reason(&parsed, reason),
             open,
             log: log.clone(),
             hub: self.hub.clone(),
