@@ -92,6 +92,8 @@ pub enum Verb {
     Doctor(verbs::daemon::Passed),
     /// Undo what a crash may have left on this host
     Sweep(verbs::daemon::Passed),
+    /// Play the rollbacks that killed runs of Chaos Toolkit files left here (exit code 5: one did not work)
+    Rollback,
     /// Print completions for a shell
     Completions(verbs::completions::Completions),
     /// Write man pages into a directory

@@ -1,4 +1,7 @@
-//! `squall plan` of an experiment in Chaos Toolkit's format.
+//! Experiments in Chaos Toolkit's format: `squall plan` here, `squall run` in [`run`].
+
+pub mod flags;
+pub mod run;
 
 use serde_json::{Value, json};
 use squall_experiments::chaos_toolkit::plan::plan;
@@ -9,16 +12,10 @@ use crate::args::Output;
 use crate::exit::{Exit, Failure};
 use crate::paint;
 
-/// For clap.
-pub fn strategy(name: &str) -> Result<Strategy, String> {
-    let known = "default, before-method-only, after-method-only, during-method-only, continuously or skip";
-    Strategy::named(name).ok_or_else(|| format!("expected: {known}"))
-}
-
 /// Shows each phase and its activities; nothing is done.
-pub fn show_plan(file: &str, text: &str, strategy: Strategy, output: Output) -> Result<Exit, Failure> {
+pub fn show_plan(file: &str, text: &str, strategy: Option<Strategy>, output: Output) -> Result<Exit, Failure> {
     let experiment = parse::chaos_toolkit(file, text).map_err(|mistakes| Failure::usage(mistakes.to_string(), ""))?;
-    let phases = plan(&experiment, strategy);
+    let phases = plan(&experiment, strategy.or(experiment.strategy).unwrap_or_default());
     if output == Output::Json {
         paint::json(&json!({"title": experiment.title, "phases": phases}));
         return Ok(Exit::Held);

@@ -46,10 +46,10 @@ pub fn parsed_text(path: &Path, text: &str) -> Result<Experiment, Failure> {
     if parse::is_chaos_toolkit(text) {
         return Err(Failure::usage(
             format!(
-                "{} is an experiment in Chaos Toolkit's format, which Squall validates and plans, and does not run",
+                "{} is an experiment in Chaos Toolkit's format, which `squall run` takes and this does not",
                 name(path)
             ),
-            "run it with `chaos run`; `squall validate` says what is wrong with it",
+            "`squall run` runs it on this host; `squall validate` says what is wrong with it",
         ));
     }
     parse::parse(&name(path), text).map_err(|mistakes: Mistakes| Failure::usage(mistakes.to_string(), ""))

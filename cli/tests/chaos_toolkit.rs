@@ -1,4 +1,4 @@
-//! Experiments in Chaos Toolkit's format: validated and planned, not run.
+//! Experiments in Chaos Toolkit's format: validated, planned, and what `squall run` refuses of them. Runs: tests/tests/chaos_toolkit.rs.
 
 mod fake;
 
@@ -88,12 +88,21 @@ fn a_control_is_refused_by_name_with_its_place() {
 }
 
 #[test]
-fn a_valid_experiment_is_not_run_and_squall_says_so() {
+fn flags_of_the_other_kind_of_file_are_refused_and_nothing_is_done() {
     let directory = tempfile::tempdir().unwrap();
     let file = experiment(&directory, |_| {});
     assert_eq!(said("validate", &file, &[]).status.code(), Some(0));
-    let output = said("run", &file, &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("does not run"), "{}", stderr(&output));
+    for (flags, blamed) in [
+        (["--local", "--seed=1"], "--local, --seed and reports are for Squall's own"),
+        (["--var=host=a", "--journal-path=/nowhere/j"], "the experiment's configuration has no `host`"),
+        (["--fail-fast", "--journal-path=/nowhere/j"], "cannot write /nowhere/j"),
+    ] {
+        let output = said("run", &file, &flags);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(stderr(&output).contains(blamed), "{}", stderr(&output));
+    }
+    let own = directory.path().join("own.yaml");
+    std::fs::write(&own, "apiVersion: squall/v1\nkind: Experiment\n").unwrap();
+    assert!(stderr(&said("run", &own, &["--fail-fast"])).contains("are for files in its format"));
     assert!(!directory.path().join("touched").exists());
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use squalld::agent::effects::service::starter::serve as starter;
 use squalld::agent::role::{self as agent_role, AgentArgs};
+use squalld::chaos_toolkit::{ChaosToolkitArgs, chaos_toolkit};
 use squalld::coordinator::{node_args, role as coordinator_role, user_args};
 use squalld::dev::{DevArgs, dev};
 use squalld::toxiproxy::{ToxiproxyArgs, toxiproxy};
@@ -54,6 +55,9 @@ enum Role {
     Man { directory: PathBuf },
     /// Serve Toxiproxy's API: TCP proxies on this host with latency, limits, resets (no privilege needed).
     Toxiproxy(ToxiproxyArgs),
+    /// Run one experiment in Chaos Toolkit's format. Started by `squall run`, not by people.
+    #[command(hide = true)]
+    ChaosToolkit(ChaosToolkitArgs),
     /// Hold one effect. Started by the agent, not by people.
     #[command(hide = true)]
     Holder,
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Role::Doctor(args) => done(squalld::agent::doctor::run(&args)),
         Role::Man { directory } => done(clap_mangen::generate_to(Args::command(), directory).map_err(Into::into)),
         Role::Starter { state_dir, number, line } => done(starter::run(&state_dir, number, line)),
+        Role::ChaosToolkit(args) => chaos_toolkit(&args).unwrap_or_else(|error| done(Err(error))),
         Role::Toxiproxy(args) => done(toxiproxy(&args)),
         Role::Holder => done(squalld::agent::holder::run()),
     }

@@ -1,4 +1,4 @@
-//! The one place that starts programs: argv only, no shell, a cleared environment, and only programs named here.
+//! The one place that starts programs: argv only, no shell, a cleared environment (but a user's own programs), and only programs named here.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,14 +20,21 @@ pub enum Program<'a> {
     /// A probe's program or a service's: `path` is absolute and comes from the coordinator's own configuration or from the node's
     /// policy, never from an experiment.
     Configured { path: &'a Path },
+    /// What a file in Chaos Toolkit's format names, run by hand by the user whose file it is, with that user's rights and environment;
+    /// also squalld itself as the guard that may have to start such programs. Never for a coordinator or an agent.
+    OfTheUser { path: &'a Path },
 }
 
 impl Program<'_> {
     /// Its absolute path, or why there is none.
     pub fn path(self) -> io::Result<PathBuf> {
         let name = match self {
-            Program::Own { path } | Program::Configured { path } if path.is_absolute() => return Ok(path.to_owned()),
-            Program::Own { path } | Program::Configured { path } => {
+            Program::Own { path } | Program::Configured { path } | Program::OfTheUser { path }
+                if path.is_absolute() =>
+            {
+                return Ok(path.to_owned());
+            }
+            Program::Own { path } | Program::Configured { path } | Program::OfTheUser { path } => {
                 let why = format!("{} is not an absolute path", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
@@ -41,11 +48,15 @@ impl Program<'_> {
     }
 }
 
-/// A command with these arguments, an environment of `PATH` and `LC_ALL=C` alone, and nothing on its standard input and output.
+/// A command with these arguments, an environment of `PATH` and `LC_ALL=C` alone (but see [`Program::OfTheUser`]), and nothing on its
+/// standard input and output.
 #[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
 pub fn command<A: AsRef<OsStr>>(program: Program<'_>, arguments: impl IntoIterator<Item = A>) -> io::Result<Command> {
     let mut command = Command::new(program.path()?);
-    command.args(arguments).env_clear().env("PATH", DIRECTORIES.join(":")).env("LC_ALL", "C");
+    command.args(arguments);
+    if !matches!(program, Program::OfTheUser { .. }) {
+        command.env_clear().env("PATH", DIRECTORIES.join(":")).env("LC_ALL", "C");
+    }
     if matches!(program, Program::Own { .. }) {
         command.envs(crash::environment());
     }

@@ -23,7 +23,7 @@ const PURE_MORE: [&str; 9] =
     ["croner", "fancy-regex", "quick-junit", "saphyr-parser", "serde_json_path", "sha2", "statrs", "thiserror", "uuid"];
 
 /// Where the daemon may use system calls (`nix`, `libc`): effects and kernel, and what only reads the host or holds processes.
-const TOUCHES_THE_KERNEL: [&str; 13] = [
+const TOUCHES_THE_KERNEL: [&str; 14] = [
     "daemon/src/agent/effects/",
     "daemon/src/agent/kernel/",
     "daemon/src/agent/facts.rs",
@@ -34,8 +34,10 @@ const TOUCHES_THE_KERNEL: [&str; 13] = [
     // Names address families and ptrace requests; the calls are in kernel/.
     "daemon/src/agent/sandbox.rs",
     "daemon/src/guard/",
-    // Ends the process group of a command that it started itself.
-    "daemon/src/coordinator/probes/command.rs",
+    // Ends the process group of a command that was started from here.
+    "daemon/src/process_group.rs",
+    // Ignores the signals that would end it before its work.
+    "daemon/src/chaos_toolkit/guard.rs",
     // Asks the kernel who is at the other end of a unix socket.
     "daemon/src/coordinator/unix_socket.rs",
     // Sees that a directory is its own user's, and no link.

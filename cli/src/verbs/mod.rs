@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod plan;
 pub mod report;
 pub mod rerun;
+pub mod rollback;
 pub mod run;
 pub mod runs;
 pub mod schedule;
@@ -44,6 +45,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Verb::Lever(verb) => wait(verb.run(global)),
         Verb::Clear(verb) => wait(verb.run(global)),
         Verb::Rerun(verb) => wait(verb.run(global)),
+        Verb::Rollback => wait(rollback::run()),
         Verb::Runs => wait(runs::run(global)),
         Verb::Report(verb) => verb.run(global),
         Verb::Nodes => wait(nodes::run(global)),

@@ -22,8 +22,8 @@ pub struct Plan {
     /// Of everything random [default: the experiment's own, or a new one]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// For a file in Chaos Toolkit's format: when its hypothesis would be looked at [default: default]
-    #[arg(long, value_name = "STRATEGY", value_parser = chaos_toolkit::strategy)]
+    /// For a file in Chaos Toolkit's format: when its hypothesis would be looked at [default: the file's, else default]
+    #[arg(long, value_name = "STRATEGY", value_parser = chaos_toolkit::flags::strategy)]
     hypothesis_strategy: Option<Strategy>,
 }
 
@@ -38,8 +38,8 @@ impl Plan {
                     hint,
                 ));
             }
-            let strategy = self.hypothesis_strategy.unwrap_or_default();
-            return chaos_toolkit::show_plan(&experiment_file::name(&self.file), &text, strategy, global.output);
+            let name = experiment_file::name(&self.file);
+            return chaos_toolkit::show_plan(&name, &text, self.hypothesis_strategy, global.output);
         }
         if self.hypothesis_strategy.is_some() {
             let hint = "Squall's own experiments watch their steady state all the time";
@@ -57,12 +57,8 @@ impl Plan {
     }
 }
 
-/// The file's experiment, ready to be sent; its mistakes are a failure here and now.
-pub fn submit(file: &std::path::Path, seed: Option<u64>) -> Result<Submit, Failure> {
-    submit_of(file, experiment_file::parsed(file)?, seed)
-}
-
-fn submit_of(file: &std::path::Path, experiment: Experiment, seed: Option<u64>) -> Result<Submit, Failure> {
+/// The experiment of `file`, ready to be sent.
+pub fn submit_of(file: &std::path::Path, experiment: Experiment, seed: Option<u64>) -> Result<Submit, Failure> {
     let experiment = serde_json::to_value(&experiment)
         .map_err(|error| Failure::usage(format!("{} cannot be sent: {error}", file.display()), ""))?;
     Ok(Submit { experiment, seed })

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use squall_experiments::api::{Created, Submit};
+use squall_experiments::parse;
 use squall_experiments::report::Report;
 
 use crate::args::{Global, Output};
+use crate::chaos_toolkit::flags::Flags;
 use crate::client::Client;
 use crate::coordinator::{Coming, LocalArgs};
 use crate::exit::{Exit, Failure};
 use crate::follow::{Ended, OnInterrupt, follow};
 use crate::interrupts::Interrupts;
 use crate::report_files::ReportFiles;
-use crate::{paint, progress, summary};
+use crate::{chaos_toolkit, experiment_file, paint, progress, summary};
 
 #[derive(clap::Args)]
 pub struct Run {
@@ -26,6 +28,8 @@ pub struct Run {
     seed: Option<u64>,
     #[command(flatten)]
     files: ReportFiles,
+    #[command(flatten)]
+    chaos_toolkit: Flags,
 }
 
 impl Run {
@@ -33,9 +37,15 @@ impl Run {
         super::wait(async {
             // One of our own starts while the file is read. Its mistakes come first all the same.
             let coming = Coming::start(&self.local);
-            let read = super::plan::submit(&self.file, self.seed);
-            let read = read.and_then(|submit| self.files.check().map(|()| submit));
-            let (mut coordinator, submit) = coming.for_the(read, global).await?;
+            let submit = match self.read() {
+                // Not with --local, so none is on its way.
+                Ok(Read::ChaosToolkit(text)) => {
+                    return chaos_toolkit::run::run(&self.file, text, self.chaos_toolkit, global.output).await;
+                }
+                Ok(Read::Own(submit)) => Ok(submit),
+                Err(mistake) => Err(mistake),
+            };
+            let (mut coordinator, submit) = coming.for_the(submit, global).await?;
             let client = coordinator.client().clone();
             let ended = tokio::select! {
                 ended = submitted(&client, &submit, &self.files, global) => ended,
@@ -53,6 +63,31 @@ impl Run {
             }
         })
     }
+
+    /// What is in the file, and that it and the flags are of one kind.
+    fn read(&self) -> Result<Read, Failure> {
+        let text = experiment_file::text(&self.file)?;
+        if parse::is_chaos_toolkit(&text) {
+            if self.seed.is_some() || self.local.local || !self.files.is_empty() {
+                let message = "--local, --seed and reports are for Squall's own experiments";
+                let hint = "a file in Chaos Toolkit's format runs here, and writes a journal";
+                return Err(Failure::usage(message, hint));
+            }
+            return Ok(Read::ChaosToolkit(text));
+        }
+        if self.chaos_toolkit.is_given() {
+            let message = "the flags of Chaos Toolkit are for files in its format";
+            return Err(Failure::usage(message, "this is an experiment of Squall's own"));
+        }
+        let experiment = experiment_file::parsed_text(&self.file, &text)?;
+        self.files.check()?;
+        super::plan::submit_of(&self.file, experiment, self.seed).map(|submit| Read::Own(Box::new(submit)))
+    }
+}
+
+enum Read {
+    Own(Box<Submit>),
+    ChaosToolkit(String),
 }
 
 async fn submitted(client: &Client, submit: &Submit, files: &ReportFiles, global: &Global) -> Result<Exit, Failure> {

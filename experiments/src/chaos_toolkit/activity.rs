@@ -3,12 +3,22 @@
 use serde_json::Value;
 
 use super::tolerance;
+use super::words::words;
 use crate::check::{Problem, shown};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Probe,
     Action,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Probe => "probe",
+            Kind::Action => "action",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -160,23 +170,34 @@ impl<'a> Checker<'a> {
                 if provider.get("headers").is_some_and(|headers| !headers.is_object() && !headers.is_null()) {
                     self.wrong(format!("{at}/headers"), "`headers` must be a mapping", "");
                 }
+                self.timeout(provider, at);
                 let method = provider.get("method").and_then(Value::as_str).unwrap_or("GET").to_uppercase();
                 Some(Provider::Http { url, method })
             }
             "process" => {
                 let path = self.text(provider, at, "path")?.to_owned();
                 if let Some(Value::String(arguments)) = provider.get("arguments")
-                    && let Some(word) = shell_operator(arguments)
+                    && let Err(word) = words(arguments, true)
                 {
                     let message =
                         format!("`{word}` in `arguments` needs a shell, and Squall starts programs without one");
                     self.wrong(format!("{at}/arguments"), message, "give the arguments as a list");
+                }
+                let timeout = provider.get("timeout");
+                if timeout.is_some_and(|timeout| !timeout.is_null() && !is_seconds(timeout)) {
+                    self.wrong(format!("{at}/timeout"), "`timeout` must be a number of seconds", "");
                 }
                 Some(Provider::Process { path })
             }
             "python" => {
                 let module = self.text(provider, at, "module");
                 let function = self.text(provider, at, "func");
+                if provider.get("arguments").is_some_and(|arguments| !arguments.is_object()) {
+                    self.wrong(format!("{at}/arguments"), "the arguments of a function must be a mapping", "");
+                }
+                if provider.get("secrets").is_some_and(|names| !is_list_of_texts(names)) {
+                    self.wrong(format!("{at}/secrets"), "`secrets` must be a list of names", "");
+                }
                 Some(Provider::Python { module: module?.to_owned(), function: function?.to_owned() })
             }
             other => {
@@ -184,6 +205,22 @@ impl<'a> Checker<'a> {
                 self.wrong(format!("{at}/type"), message, "expected: http, process or python");
                 None
             }
+        }
+    }
+
+    /// Of a request: seconds, a pair of them (to connect, to read), or a `${name}`.
+    fn timeout(&mut self, provider: &Value, at: &str) {
+        let ok = match provider.get("timeout") {
+            None | Some(Value::Null) => true,
+            Some(Value::Array(pair)) => pair.len() == 2 && pair.iter().all(|part| part.is_null() || is_seconds(part)),
+            Some(timeout) => is_seconds(timeout) || is_variable(timeout),
+        };
+        if !ok {
+            self.wrong(
+                format!("{at}/timeout"),
+                "`timeout` must be seconds, or a list of two (to connect, to read)",
+                "",
+            );
         }
     }
 
@@ -213,9 +250,7 @@ impl<'a> Checker<'a> {
     fn pauses(&mut self, raw: &Value, at: &str) {
         for key in ["before", "after"] {
             let Some(pause) = raw.get("pauses").and_then(|pauses| pauses.get(key)) else { continue };
-            let seconds = pause.as_f64().is_some_and(|seconds| seconds >= 0.0);
-            let variable = pause.as_str().is_some_and(|text| text.starts_with("${") && text.ends_with('}'));
-            if !(seconds || variable || pause.is_null()) {
+            if !(is_seconds(pause) || is_variable(pause) || pause.is_null()) {
                 let at = format!("{at}/pauses/{key}");
                 self.wrong(at, format!("the pause `{key}` must be a number of seconds, 0 or more, or `${{name}}`"), "");
             }
@@ -223,23 +258,14 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// What a shell would act on in these words, outside single quotes; `${name}` is the format's own.
-fn shell_operator(text: &str) -> Option<char> {
-    let (mut single, mut double) = (false, false);
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\'' if !double => single = !single,
-            _ if single => {}
-            '\\' => {
-                chars.next();
-            }
-            '"' => double = !double,
-            '$' if chars.peek() == Some(&'{') => {}
-            '$' | '`' => return Some(c),
-            '|' | '&' | ';' | '<' | '>' | '(' | ')' | '*' | '?' | '[' | '~' | '\n' if !double => return Some(c),
-            _ => {}
-        }
-    }
-    None
+fn is_seconds(value: &Value) -> bool {
+    value.as_f64().is_some_and(|seconds| seconds >= 0.0)
+}
+
+fn is_variable(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.starts_with("${") && text.ends_with('}'))
+}
+
+fn is_list_of_texts(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| items.iter().all(Value::is_string))
 }

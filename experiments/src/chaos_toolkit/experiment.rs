@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::activity::{Activity, Checker};
+use super::strategy::{Rollbacks, Strategy};
 use crate::check::{Problem, shown};
 
 /// The steady state.
@@ -19,8 +20,33 @@ pub struct Experiment {
     pub hypothesis: Option<Hypothesis>,
     pub method: Vec<Activity>,
     pub rollbacks: Vec<Activity>,
+    /// What `runtime` says of each.
+    pub strategy: Option<Strategy>,
+    pub rollback_strategy: Option<Rollbacks>,
+    /// The names of `configuration` in the order of the text, as far as it is known.
+    pub configuration: Vec<String>,
     /// As written.
     pub raw: Value,
+}
+
+impl Experiment {
+    /// Everything that a provider may do in a run, each with what to call it: configuration, hypothesis, tolerances, method, rollbacks.
+    pub fn providers(&self) -> Vec<(String, &Value)> {
+        let mut found = Vec::new();
+        let configured = self.raw.get("configuration").and_then(Value::as_object).into_iter().flatten();
+        for (key, value) in configured.filter(|(_, value)| value.get("type").and_then(Value::as_str) == Some("probe")) {
+            found.push((format!("the configuration `{}`", shown(key)), &value["provider"]));
+        }
+        let probes = self.hypothesis.iter().flat_map(|hypothesis| &hypothesis.probes);
+        for activity in probes.chain(&self.method).chain(&self.rollbacks) {
+            found
+                .push((format!("the {} `{}`", activity.kind.word(), shown(&activity.name)), &activity.raw["provider"]));
+            if let Some(provider) = activity.tolerance.as_ref().and_then(|tolerance| tolerance.get("provider")) {
+                found.push((format!("the tolerance of the probe `{}`", shown(&activity.name)), provider));
+            }
+        }
+        found
+    }
 }
 
 /// The experiment, or everything that is wrong with it.
@@ -45,12 +71,33 @@ pub fn check(raw: &Value) -> Result<Experiment, Vec<Problem>> {
     });
     let method = list(&mut checker, raw.get("method"), "/method", false);
     let rollbacks = list(&mut checker, raw.get("rollbacks"), "/rollbacks", false);
+    let strategies = runtime(&mut checker, raw);
     match title {
         Some(title) if checker.problems.is_empty() => {
-            Ok(Experiment { title: title.to_owned(), hypothesis, method, rollbacks, raw: raw.clone() })
+            let configuration = raw.get("configuration").and_then(Value::as_object);
+            let configuration = configuration.into_iter().flat_map(|entries| entries.keys().cloned()).collect();
+            let (strategy, rollback_strategy) = strategies;
+            let (title, raw) = (title.to_owned(), raw.clone());
+            Ok(Experiment { title, hypothesis, method, rollbacks, strategy, rollback_strategy, configuration, raw })
         }
         _ => Err(checker.problems),
     }
+}
+
+/// `runtime`: what the command line's flags of the same name replace.
+fn runtime(checker: &mut Checker<'_>, raw: &Value) -> (Option<Strategy>, Option<Rollbacks>) {
+    let mut named = |part: &str, known: &str, is_known: &dyn Fn(&str) -> bool| {
+        let at = format!("/runtime/{part}/strategy");
+        let value = raw.pointer(&at)?;
+        let name = value.as_str().filter(|name| is_known(name)).map(str::to_owned);
+        if name.is_none() {
+            checker.wrong(at, "this strategy is unknown", format!("expected: {known}"));
+        }
+        name
+    };
+    let hypothesis = named("hypothesis", Strategy::NAMES, &|name| Strategy::named(name).is_some());
+    let rollbacks = named("rollbacks", Rollbacks::NAMES, &|name| Rollbacks::named(name).is_some());
+    (hypothesis.and_then(|name| Strategy::named(&name)), rollbacks.and_then(|name| Rollbacks::named(&name)))
 }
 
 fn list<'a>(checker: &mut Checker<'a>, value: Option<&'a Value>, at: &str, tolerance: bool) -> Vec<Activity> {

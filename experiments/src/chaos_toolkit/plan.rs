@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::activity::{Activity, Kind, Provider};
+use super::activity::{Activity, Provider};
 use super::experiment::Experiment;
 use super::strategy::Strategy;
 
@@ -78,10 +78,7 @@ fn planned(activity: &Activity) -> PlannedActivity {
     let pause = |key: &str| activity.raw.get("pauses").and_then(|pauses| pauses.get(key)).cloned().unwrap_or_default();
     PlannedActivity {
         name: activity.name.clone(),
-        kind: match activity.kind {
-            Kind::Probe => "probe",
-            Kind::Action => "action",
-        },
+        kind: activity.kind.word(),
         provider,
         does,
         background: activity.background,

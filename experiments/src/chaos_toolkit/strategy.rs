@@ -1,7 +1,10 @@
 //! When the hypothesis is looked at, when rollbacks are played, what is only pretended.
 
+use serde::{Deserialize, Serialize};
+
 /// `--hypothesis-strategy` of Chaos Toolkit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     #[default]
     Default,
@@ -13,6 +16,8 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    pub const NAMES: &str = "default, before-method-only, after-method-only, during-method-only, continuously or skip";
+
     pub fn named(name: &str) -> Option<Strategy> {
         Some(match name {
             "default" => Strategy::Default,
@@ -35,8 +40,34 @@ impl Strategy {
     }
 }
 
+/// `--rollback-strategy` of Chaos Toolkit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rollbacks {
+    #[default]
+    Default,
+    Always,
+    Never,
+    Deviated,
+}
+
+impl Rollbacks {
+    pub const NAMES: &str = "default, always, never or deviated";
+
+    pub fn named(name: &str) -> Option<Rollbacks> {
+        Some(match name {
+            "default" => Rollbacks::Default,
+            "always" => Rollbacks::Always,
+            "never" => Rollbacks::Never,
+            "deviated" => Rollbacks::Deviated,
+            _ => return None,
+        })
+    }
+}
+
 /// What is listed and not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Dry {
     Probes,
     Actions,
@@ -45,6 +76,8 @@ pub enum Dry {
 }
 
 impl Dry {
+    pub const NAMES: &str = "probes, actions, activities or pause";
+
     pub fn named(name: &str) -> Option<Dry> {
         Some(match name {
             "probes" => Dry::Probes,
@@ -53,5 +86,11 @@ impl Dry {
             "pause" => Dry::Pause,
             _ => return None,
         })
+    }
+    pub fn probes(self) -> bool {
+        matches!(self, Dry::Probes | Dry::Activities)
+    }
+    pub fn actions(self) -> bool {
+        matches!(self, Dry::Actions | Dry::Activities)
     }
 }

@@ -26,6 +26,20 @@ fn an_experiment_is_read_and_its_references_are_resolved() {
 }
 
 #[test]
+fn arguments_of_a_process_keep_the_order_of_the_text_and_so_does_the_configuration() {
+    let text = experiment(|_| {}).replacen(
+        "\"path\": \"true\"",
+        "\"path\": \"true\", \"arguments\": {\"--z\": 1, \"--a\": null, \"--m\": \"x\"}",
+        1,
+    );
+    let text = text.replacen('{', "{\"configuration\": {\"z\": 1, \"a\": 2},", 1);
+    let read = parse::chaos_toolkit("e.json", &text).unwrap();
+    assert_eq!(read.rollbacks[0].raw["provider"]["arguments"], json!(["--z", 1, "--a", null, "--m", "x"]));
+    assert_eq!(read.configuration, ["z", "a"]);
+    assert_eq!(read.providers().len(), 3);
+}
+
+#[test]
 fn what_is_not_honoured_is_refused_by_name_and_place() {
     for (pointer, put, said) in [
         ("/controls", json!([{"name": "gate", "provider": {"type": "python"}}]), "the control `gate`"),
@@ -37,6 +51,8 @@ fn what_is_not_honoured_is_refused_by_name_and_place() {
         ("/steady-state-hypothesis/probes/0/tolerance", json!({"type": "regex", "pattern": "("}), "the pattern `(`"),
         ("/steady-state-hypothesis/probes/0/tolerance", json!(0.5), "is no integer"),
         ("/rollbacks/0/pauses", json!({"after": "long"}), "the pause `after`"),
+        ("/rollbacks/0/provider/timeout", json!("long"), "`timeout` must be"),
+        ("/runtime", json!({"rollbacks": {"strategy": "maybe"}}), "this strategy is unknown"),
     ] {
         let text = experiment(|value| {
             let (above, key) = pointer.rsplit_once('/').unwrap();

@@ -61,14 +61,51 @@ pub fn is_chaos_toolkit(text: &str) -> bool {
 pub fn chaos_toolkit(file: &str, text: &str) -> Result<chaos_toolkit::Experiment, Mistakes> {
     let (document, mut flaws) = document::read(text);
     let Some(document) = document else { return Err(mistakes(file, flaws)) };
-    match chaos_toolkit::check(&document.to_json()) {
-        Ok(experiment) if flaws.is_empty() => Ok(experiment),
+    match chaos_toolkit::check(&in_order(&document).to_json()) {
+        Ok(mut experiment) if flaws.is_empty() => {
+            if let Some(Kind::Map(entries)) = document.get("configuration").map(|node| &node.kind) {
+                experiment.configuration = entries.iter().map(|(key, _)| key.clone()).collect();
+            }
+            Ok(experiment)
+        }
         Ok(_) => Err(mistakes(file, flaws)),
         Err(problems) => {
             flaws.extend(problems.into_iter().map(|problem| placed(&document, problem)));
             Err(mistakes(file, flaws))
         }
     }
+}
+
+/// Any document, as JSON.
+pub fn value(file: &str, text: &str) -> Result<Value, Mistakes> {
+    match document::read(text) {
+        (Some(document), flaws) if flaws.is_empty() => Ok(document.to_json()),
+        (_, flaws) => Err(mistakes(file, flaws)),
+    }
+}
+
+/// A mapping of arguments of a process becomes the list that the program gets: in JSON its order would be lost.
+fn in_order(node: &Node) -> Node {
+    let kind = match &node.kind {
+        Kind::List(items) => Kind::List(items.iter().map(in_order).collect()),
+        Kind::Map(entries) => {
+            let process = matches!(node.get("type").map(|of| &of.kind), Some(Kind::Text(of)) if of == "process");
+            let of_entry = |(key, value): &(String, Node)| match &value.kind {
+                Kind::Map(arguments) if process && key == "arguments" => {
+                    let words = arguments.iter().flat_map(|(name, value)| {
+                        [Node { kind: Kind::Text(name.clone()), ..value.clone() }, value.clone()]
+                    });
+                    (key.clone(), Node { kind: Kind::List(words.collect()), ..value.clone() })
+                }
+                // A tolerance's arguments get a `value`, so they stay a mapping.
+                _ if key == "tolerance" => (key.clone(), value.clone()),
+                _ => (key.clone(), in_order(value)),
+            };
+            Kind::Map(entries.iter().map(of_entry).collect())
+        }
+        other => other.clone(),
+    };
+    Node { kind, ..node.clone() }
 }
 
 /// A document whose parts are only checked together.

@@ -1,19 +1,17 @@
 //! `command`: a program that the coordinator's configuration allows by name. An experiment chooses the name, nothing else.
 
 use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use saphyr::{LoadableYamlNode as _, Yaml};
 use squall_experiments::probe::CommandProbe;
 use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child, ChildStdout};
+use tokio::process::ChildStdout;
 
 use super::Measured;
+use crate::process_group::Group;
 use crate::program::{self, Program};
 
 /// Of the output; more is not read, and the program may block on it until its time-out.
@@ -62,11 +60,11 @@ pub async fn measure(probe: &CommandProbe, commands: &Commands) -> Measured {
     let Some((program, arguments)) = commands.0.get(&probe.name).and_then(|argv| argv.split_first()) else {
         return Measured::unknown(commands.missing(&probe.name).unwrap_or_default());
     };
-    let mut group = match Group::start(program, arguments) {
-        Ok(group) => group,
+    let mut running = match Running::start(program, arguments) {
+        Ok(running) => running,
         Err(error) => return Measured::unknown(format!("cannot start {program}: {error}")),
     };
-    let finished = tokio::time::timeout(probe.timeout.0, group.finish()).await;
+    let finished = tokio::time::timeout(probe.timeout.0, running.finish()).await;
     match finished {
         Err(_) => Measured::bad(format!("not done within {}", probe.timeout)),
         Ok(Err(error)) => Measured::unknown(format!("{program}: {error}")),
@@ -85,32 +83,33 @@ pub async fn measure(probe: &CommandProbe, commands: &Commands) -> Measured {
     }
 }
 
-/// A child in a process group of its own, which is killed as a whole unless the child has ended.
-struct Group {
-    child: Child,
+/// Killed with all that it started unless it has ended.
+struct Running {
+    group: Group,
     output: ChildStdout,
 }
 
-impl Group {
+impl Running {
     fn start(program: &str, arguments: &[String]) -> std::io::Result<Self> {
         let mut command = program::command(Program::Configured { path: Path::new(program) }, arguments)?;
-        command.stdout(Stdio::piped()).process_group(0);
-        let mut child = tokio::process::Command::from(command).spawn()?;
-        let output = child.stdout.take().ok_or_else(|| std::io::Error::other("no pipe to its output"))?;
-        Ok(Group { child, output })
+        command.stdout(Stdio::piped());
+        let mut group = Group::start(command)?;
+        let output = group.child.stdout.take().ok_or_else(|| std::io::Error::other("no pipe to its output"))?;
+        Ok(Running { group, output })
     }
 
     async fn finish(&mut self) -> std::io::Result<(std::process::ExitStatus, String)> {
         let mut output = Vec::new();
+        let child = &mut self.group.child;
         // Read while it runs; what a left-over grandchild holds open is not waited for.
         let mut bounded = (&mut self.output).take(MAX_OUTPUT as u64);
         let status = tokio::select! {
             biased;
             read = bounded.read_to_end(&mut output) => {
                 read?;
-                self.child.wait().await?
+                child.wait().await?
             }
-            status = self.child.wait() => {
+            status = child.wait() => {
                 let status = status?;
                 let rest = std::time::Duration::from_millis(50);
                 let _ = tokio::time::timeout(rest, bounded.read_to_end(&mut output)).await;
@@ -121,19 +120,13 @@ impl Group {
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        // `id` is None once the child was reaped: then its number, and that of its group, may be somebody else's.
-        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use nix::sys::signal::killpg;
+    use nix::unistd::Pid;
     use squall_experiments::probe::Outcome;
+
+    use super::*;
     use squall_experiments::units::Span;
 
     fn probe(name: &str, value: bool, timeout_ms: u64) -> CommandProbe {
@@ -160,9 +153,9 @@ mod tests {
         let start = crate::clock::Instant::now();
         let mut group = {
             let argv = &commands.0["hang"];
-            Group::start(&argv[0], &argv[1..]).unwrap()
+            Running::start(&argv[0], &argv[1..]).unwrap()
         };
-        let pid = Pid::from_raw(i32::try_from(group.child.id().unwrap()).unwrap());
+        let pid = Pid::from_raw(i32::try_from(group.group.child.id().unwrap()).unwrap());
         assert!(tokio::time::timeout(std::time::Duration::from_millis(200), group.finish()).await.is_err());
         drop(group);
         // The group is empty once both are dead and reaped.
