@@ -32,8 +32,7 @@ pub async fn run(path: &Path, text: String, flags: Flags, output: Output) -> Res
     }
     let mut seen = Seen::new(output);
     let mut lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
-    loop {
-        let Some(lines) = &mut lines else { break };
+    while let Some(lines) = &mut lines {
         let line = tokio::select! {
             line = lines.next_line() => line,
             () = interrupts.next() => {

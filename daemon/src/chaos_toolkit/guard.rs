@@ -4,6 +4,7 @@
 //! record stays, for `squall rollback`.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use squall_experiments::chaos_toolkit::job::Event;
-use squall_experiments::chaos_toolkit::secrets::Redactor;
+use squall_experiments::chaos_toolkit::secrets::{Redactor, Values};
 
 use super::activity::Player;
 use super::record::{Record, State};
@@ -37,7 +38,7 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
     let mut first = String::new();
     heard.read_line(&mut first)?;
     let whispered: Whispered = serde_json::from_str(&first)?;
-    (&line).write_all(&[b'r'])?;
+    (&line).write_all(b"r")?;
     trim::drop_clean_pages();
     let mut rest = Vec::new();
     // An error is an end, too.
@@ -51,11 +52,9 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     eprintln!("squall: the run is gone; its guard plays the rollbacks");
-    let player = match player(state, Directory::existing(directory), Some(whispered)) {
-        Ok((player, done)) => (player, done),
-        Err(refusal) => anyhow::bail!("its rollbacks cannot be played: {}", refusal.message),
-    };
-    undo(player.0, &player.1, &mut record)
+    let (player, done) = player(state, Directory::existing(directory), Some(whispered))
+        .map_err(|refusal| anyhow::anyhow!("its rollbacks cannot be played: {}", refusal.message))?;
+    undo(player, &done, &mut record)
 }
 
 /// Its children are killed when it is gone and not when its line closes: no activity may still work against its rollback.
@@ -66,7 +65,8 @@ fn await_its_death(pid: u32) {
     }
 }
 
-pub type Left = (Player, std::collections::BTreeSet<usize>);
+/// What plays, and what need not be played.
+pub type Left = (Player, BTreeSet<usize>);
 
 /// What plays the rollbacks of a record. Without what the guard was told, secrets come from the environment.
 pub fn player(state: State, directory: Directory, whispered: Option<Whispered>) -> Result<Left, prepare::Refusal> {
@@ -84,12 +84,12 @@ pub fn player(state: State, directory: Directory, whispered: Option<Whispered>) 
     let secrets = secrets.unwrap_or_else(|| player.values.secrets.clone());
     player.redactor = Redactor::new(&secrets);
     player.around.redactor = player.redactor.clone();
-    player.values = squall_experiments::chaos_toolkit::secrets::Values::new(intent.configuration, secrets);
+    player.values = Values::new(intent.configuration, secrets);
     Ok((player, done))
 }
 
 /// Plays what is not done. The record goes if all of it worked.
-pub fn undo(player: Player, done: &std::collections::BTreeSet<usize>, record: &mut Record) -> anyhow::Result<()> {
+pub fn undo(player: Player, done: &BTreeSet<usize>, record: &mut Record) -> anyhow::Result<()> {
     let record = RefCell::new(record);
     let runtime = small_runtime()?;
     runtime.block_on(player.roll_back(done, |index| {

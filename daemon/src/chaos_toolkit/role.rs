@@ -108,9 +108,9 @@ async fn played(player: Player, (start, started_at): &(Instant, String), stop: C
     if plays && !player.experiment.rollbacks.is_empty() {
         kept.play(&player).await;
     }
-    player.journal.borrow_mut().finish();
-    let journal = player.journal.borrow();
-    let mut verdict = journal.verdict();
+    let mut journal = player.journal.take();
+    journal.finish();
+    let verdict = journal.verdict();
     let clean = verdict != Verdict::Dirty;
     player.python.stop().await;
     if let Err(error) = kept.end(&player, clean).await {
@@ -129,9 +129,6 @@ async fn played(player: Player, (start, started_at): &(Instant, String), stop: C
     text.push('\n');
     if let Err(error) = std::fs::write(&player.job.journal, text) {
         player.trouble(format!("{} cannot be written: {error}", player.job.journal));
-    }
-    if !clean {
-        verdict = Verdict::Dirty;
     }
     let status = serde_json::to_value(journal.status).ok().and_then(|status| status.as_str().map(str::to_owned));
     player.say(&Event::Finished {
