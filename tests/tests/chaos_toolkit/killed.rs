@@ -65,7 +65,7 @@ impl Run {
         let there = wait_until(PATIENCE, || {
             let squalld = children(self.squall.id());
             let all = squalld.into_iter().flat_map(children);
-            found = all.filter(|pid| command_line(*pid).ends_with(&format!("sleep {LONG}"))).last();
+            found = all.filter(|pid| command_line(*pid).ends_with(&format!("sleep {LONG}"))).next_back();
             found.is_some()
         });
         assert!(there, "the long activity does not start");
