@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use squall_experiments::chaos_toolkit::job::Event;
+use squall_experiments::chaos_toolkit::journal::Status;
 use squall_experiments::chaos_toolkit::secrets::{Redactor, Values};
 
 use super::activity::Player;
@@ -21,6 +22,7 @@ use super::record::{Record, State};
 use super::rollbacks::Whispered;
 use super::{Directory, prepare};
 use crate::agent::kernel::trim;
+use crate::clock::Instant;
 use crate::process_life::small_runtime;
 
 /// What a dead run had started dies right after its descriptors are closed; longer than that is not waited for.
@@ -31,6 +33,7 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
         // SAFETY: ignoring a signal installs no handler.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
     }
+    let start = Instant::now();
     // SAFETY: standard input belongs to this process and is used nowhere else in it.
     let line = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
     let mut record = Record::open(directory)?;
@@ -52,21 +55,25 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     eprintln!("squall: the run is gone; its guard plays the rollbacks");
-    let (player, done) = player(state, Directory::existing(directory), Some(whispered))
+    let left = player(state, Directory::existing(directory), Some(whispered))
         .map_err(|refusal| anyhow::anyhow!("its rollbacks cannot be played: {}", refusal.message))?;
-    undo(player, &done, &mut record)
+    undo(left, start, &mut record)
 }
 
 /// Its children are killed when it is gone and not when its line closes: no activity may still work against its rollback.
 fn await_its_death(pid: u32) {
-    let start = crate::clock::Instant::now();
+    let start = Instant::now();
     while parent_id() == pid && start.elapsed() < DYING {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// What plays, and what need not be played.
-pub type Left = (Player, BTreeSet<usize>);
+/// Who plays, what need not be played, and when the run began.
+pub struct Left {
+    player: Player,
+    done: BTreeSet<usize>,
+    started: String,
+}
 
 /// What plays the rollbacks of a record. Without what the guard was told, secrets come from the environment.
 pub fn player(state: State, directory: Directory, whispered: Option<Whispered>) -> Result<Left, prepare::Refusal> {
@@ -85,21 +92,27 @@ pub fn player(state: State, directory: Directory, whispered: Option<Whispered>) 
     player.redactor = Redactor::new(&secrets);
     player.around.redactor = player.redactor.clone();
     player.values = Values::new(intent.configuration, secrets);
-    Ok((player, done))
+    Ok(Left { player, done, started: intent.started })
 }
 
-/// Plays what is not done. The record goes if all of it worked.
-pub fn undo(player: Player, done: &BTreeSet<usize>, record: &mut Record) -> anyhow::Result<()> {
+/// Plays what is not done. The record goes if all of it worked. Of the run itself the journal knows only that it was cut short.
+pub fn undo(left: Left, start: Instant, record: &mut Record) -> anyhow::Result<()> {
+    let Left { player, done, started } = left;
     let record = RefCell::new(record);
     let runtime = small_runtime()?;
-    runtime.block_on(player.roll_back(done, |index| {
+    runtime.block_on(player.roll_back(&done, |index| {
         if let Err(error) = record.borrow_mut().done(index) {
             eprintln!("squall: the end of a rollback cannot be written: {error:#}");
         }
     }));
     runtime.shutdown_background();
     let trouble = player.trouble.borrow().clone();
-    let rollbacks = player.journal.borrow().rollbacks.len();
+    let mut journal = player.journal.take();
+    (journal.begun, journal.status) = (true, Some(Status::Interrupted));
+    let rollbacks = journal.rollbacks.len();
+    if let Err(error) = player.write(&journal, &started, start.elapsed()) {
+        eprintln!("squall: {} cannot be written: {error}", player.job.journal);
+    }
     let clean = trouble.is_empty();
     player.say(&Event::Undone { rollbacks, trouble });
     if clean {

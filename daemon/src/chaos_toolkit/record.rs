@@ -22,6 +22,8 @@ pub struct Intent {
     pub job: Job,
     /// The values of names, those of probes included.
     pub configuration: Map<String, Value>,
+    /// When the rollbacks were written, for the journal.
+    pub started: String,
 }
 
 /// Every other line.
@@ -136,7 +138,7 @@ mod tests {
             journal: "/j".into(),
             state_dir: "/s".into(),
         };
-        Intent { job, configuration: Map::new() }
+        Intent { job, configuration: Map::new(), started: "s".into() }
     }
 
     #[test]

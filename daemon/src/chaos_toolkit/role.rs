@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use squall_experiments::chaos_toolkit::job::{Event, Job};
-use squall_experiments::chaos_toolkit::journal::Heading;
 use squall_experiments::chaos_toolkit::secrets::Redactor;
 use squall_experiments::run_event::Verdict;
 use tokio_util::sync::CancellationToken;
@@ -116,18 +115,7 @@ async fn played(player: Player, (start, started_at): &(Instant, String), stop: C
     if let Err(error) = kept.end(&player, clean).await {
         player.trouble(format!("{error:#}"));
     }
-    let (platform, node, end) = (said::platform(), said::node(), said::now());
-    let heading = Heading {
-        experiment: &player.values.journaled(&player.experiment.raw, player.job.dry),
-        platform: &platform,
-        node: &node,
-        start: started_at,
-        end: &end,
-        duration: start.elapsed().as_secs_f64(),
-    };
-    let mut text = format!("{:#}", journal.to_json(&heading, &player.redactor));
-    text.push('\n');
-    if let Err(error) = std::fs::write(&player.job.journal, text) {
+    if let Err(error) = player.write(&journal, started_at, start.elapsed()) {
         player.trouble(format!("{} cannot be written: {error}", player.job.journal));
     }
     let status = serde_json::to_value(journal.status).ok().and_then(|status| status.as_str().map(str::to_owned));
@@ -169,7 +157,7 @@ fn one_left(directory: &Path) -> anyhow::Result<()> {
     if state.over {
         return Directory::existing(directory).remove();
     }
-    let (player, done) = guard::player(state, Directory::existing(directory), None)
+    let left = guard::player(state, Directory::existing(directory), None)
         .map_err(|refusal| anyhow::anyhow!("{} ({})", refusal.message, refusal.hint))?;
-    guard::undo(player, &done, &mut record)
+    guard::undo(left, Instant::now(), &mut record)
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Player;
 use super::record::{Intent, Record};
+use super::said::now;
 use crate::agent::kernel::child::outlives_us;
 use crate::program::{self, Program};
 
@@ -60,7 +61,7 @@ impl Kept {
         let directory = player.around.directory.path()?;
         let mut job = player.job.clone();
         (job.secrets, job.environment) = Default::default();
-        let intent = Intent { job, configuration: player.values.configuration.clone() };
+        let intent = Intent { job, configuration: player.values.configuration.clone(), started: now() };
         let record = Record::create(directory, &intent).context("they cannot be written")?;
         let (ours, theirs) = UnixStream::pair()?;
         let mut guard = start(directory, theirs)?;

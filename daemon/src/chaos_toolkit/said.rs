@@ -1,11 +1,14 @@
-//! What the command line hears of a run, and the time of day as journals write it.
+//! What is said of a run: to the command line, and in its journal.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use squall_experiments::chaos_toolkit::job::Event;
+use squall_experiments::chaos_toolkit::journal::{Heading, Journal};
 use squall_experiments::chaos_toolkit::secrets::Redactor;
 
+use super::activity::Player;
 use crate::clock;
 
 /// A line of JSON on standard output, without secrets. Whoever should read it may be gone.
@@ -27,12 +30,19 @@ pub fn now() -> String {
     now.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }
 
-pub fn node() -> String {
-    read("/proc/sys/kernel/hostname")
-}
-
-pub fn platform() -> String {
-    format!("Linux-{}-{}", read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH)
+impl Player {
+    /// The journal where the user wants it. `started_at` is of [`now`].
+    pub fn write(&self, journal: &Journal, started_at: &str, took: Duration) -> std::io::Result<()> {
+        let heading = Heading {
+            experiment: &self.values.journaled(&self.experiment.raw, self.job.dry),
+            platform: &format!("Linux-{}-{}", read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH),
+            node: &read("/proc/sys/kernel/hostname"),
+            start: started_at,
+            end: &now(),
+            duration: took.as_secs_f64(),
+        };
+        std::fs::write(&self.job.journal, format!("{:#}\n", journal.to_json(&heading, &self.redactor)))
+    }
 }
 
 fn read(path: &str) -> String {

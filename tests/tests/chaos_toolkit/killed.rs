@@ -64,8 +64,8 @@ impl Run {
         let mut found = None;
         let there = wait_until(PATIENCE, || {
             let squalld = children(self.squall.id());
-            let all = squalld.into_iter().flat_map(children);
-            found = all.filter(|pid| command_line(*pid).ends_with(&format!("sleep {LONG}"))).next_back();
+            let mut all = squalld.into_iter().flat_map(children);
+            found = all.rfind(|pid| command_line(*pid).ends_with(&format!("sleep {LONG}")));
             found.is_some()
         });
         assert!(there, "the long activity does not start");
@@ -114,6 +114,11 @@ fn gone(pid: u32) -> bool {
     wait_until(PATIENCE, || !command_line(pid).contains("sleep"))
 }
 
+fn journal(work: &Path) -> Value {
+    let text = std::fs::read_to_string(work.join("journal.json")).expect("a journal");
+    serde_json::from_str(&text).expect("JSON")
+}
+
 fn records(work: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(work.join(".local/state/squall/chaos-toolkit")).into_iter().flatten().flatten();
     entries.map(|entry| entry.path().join("rollbacks")).filter(|record| record.exists()).collect()
@@ -141,6 +146,9 @@ fn a_run_that_is_killed_in_an_action_behind_it_or_in_the_hypothesis_is_rolled_ba
         assert!(!work.path().join("file").exists(), "{place}: {}", said(&output));
         assert!(gone(sleeps), "{place}: what the run had started goes on");
         assert_eq!(records(work.path()), [] as [PathBuf; 0], "{place}");
+        let journal = journal(work.path());
+        let rolled_back = &journal["rollbacks"][0]["status"];
+        assert_eq!((&journal["status"], rolled_back), (&json!("interrupted"), &json!("succeeded")), "{place}");
     }
 }
 
@@ -181,8 +189,7 @@ fn a_guard_that_is_killed_ends_the_run_and_the_run_rolls_back_itself() {
     let (output, work) = run.end();
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
     assert!(said(&output).contains("the guard of the rollbacks ended") && !work.path().join("file").exists());
-    let journal = std::fs::read_to_string(work.path().join("journal.json")).expect("a journal");
-    let journal: Value = serde_json::from_str(&journal).expect("JSON");
+    let journal = journal(work.path());
     assert_eq!((&journal["status"], &journal["run"][1]["status"]), (&json!("interrupted"), &json!("aborted")));
 }
 

@@ -59,7 +59,8 @@ pub fn measure(table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn venv(at: &Path) -> anyhow::Result<()> {
+/// Chaos Toolkit in an environment of its own.
+pub fn venv(at: &Path) -> anyhow::Result<()> {
     let quietly = |command: &mut Command| -> anyhow::Result<()> {
         let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
         ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -75,7 +76,7 @@ fn venv(at: &Path) -> anyhow::Result<()> {
 }
 
 /// Wall time of each round in milliseconds, and the largest resident size of any process in MiB, as `bench rounds` printed them.
-fn said(mut rounds: Command) -> anyhow::Result<(Vec<f64>, f64)> {
+pub fn said(mut rounds: Command) -> anyhow::Result<(Vec<f64>, f64)> {
     let output = rounds.stdin(Stdio::null()).output().with_context(|| format!("{rounds:?}"))?;
     ensure!(output.status.success(), "{rounds:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)

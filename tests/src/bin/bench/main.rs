@@ -2,6 +2,7 @@
 //! with `--write`. Numbers come from the lab: real hosts on one machine, so processors are shared by all of them.
 
 mod breach;
+mod chaos_toolkit;
 mod effects;
 mod idle;
 mod local;
@@ -25,6 +26,7 @@ const PARTS: [Part; 9] = [
     ("fleet", simulated::measure),
     ("idle", idle::measure),
     ("local", local::measure),
+    ("chaos-toolkit", chaos_toolkit::measure),
     ("queue", queue::measure),
     ("surge", surge::measure),
     ("ticks", ticks::measure),
