@@ -20,7 +20,7 @@ use table::Table;
 
 type Part = (&'static str, fn(&mut Table) -> anyhow::Result<()>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("effects", effects::measure),
     ("breach", breach::measure),
     ("fleet", simulated::measure),
