@@ -141,7 +141,9 @@ impl Place {
     fn test(&self, test: &Test) -> anyhow::Result<Outcome> {
         let program = self.built(test)?;
         let log = self.target.join("output.txt");
-        let output = fs::File::create(&log)?;
+        // Appended to: a test that says SKIPPED opens its standard error anew, and neither may write over the other.
+        fs::write(&log, "")?;
+        let output = fs::File::options().append(true).open(&log)?;
         let mut command = match nix::unistd::geteuid().is_root() {
             // unshare(1): the first process of the namespace dies with it, and everything in the namespace with that.
             true => {
