@@ -117,6 +117,7 @@ fn bootstrap(recipe: &Recipe, method: &str) -> String {
         true => (false, "off", 1_u64 << 40),
     };
     let archive = backup::command("archive-push %p");
+    let fetch = backup::command("archive-get %f %p");
     format!(
         "bootstrap:
 {method}  dcs:
@@ -129,12 +130,14 @@ fn bootstrap(recipe: &Recipe, method: &str) -> String {
     postgresql:
       use_pg_rewind: true
       use_slots: true
+      # A replica that was away for longer than the primary keeps WAL gets the rest from the archive.
+      recovery_conf: {{restore_command: '{fetch}'}}
       parameters:
         max_connections: 120
         shared_buffers: 24MB
         max_wal_size: 64MB
         min_wal_size: 32MB
-        wal_keep_size: 32MB
+        wal_keep_size: 64MB
         wal_log_hints: 'on'
         wal_level: replica
         max_wal_senders: 8
@@ -149,9 +152,9 @@ fn bootstrap(recipe: &Recipe, method: &str) -> String {
         track_commit_timestamp: 'off'
         archive_mode: 'on'
         archive_command: '{archive}'
-        # What is not archived yet is lost with all three disks.
+        # What is not archived yet is lost with all three disks. Each time a whole segment goes to the replicas, so segments are small.
         archive_timeout: 5s
-  initdb: [{{encoding: UTF8}}, {{locale: C}}, data-checksums, {{wal-segsize: '4'}}]
+  initdb: [{{encoding: UTF8}}, {{locale: C}}, data-checksums, {{wal-segsize: '1'}}]
   pg_hba:
     # A lab has no strangers.
     - local all all trust
