@@ -19,3 +19,7 @@ pub mod process_life;
 pub mod program;
 pub mod sim_agent;
 pub mod toxiproxy;
+
+#[cfg(test)]
+#[path = "../tests/rig/skip.rs"]
+mod skip;

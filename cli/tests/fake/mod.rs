@@ -1,6 +1,9 @@
 //! A coordinator that says what a test tells it to, over real TLS on a port of its own. And squall, started as people start it.
 #![allow(dead_code, clippy::result_large_err)]
 
+#[path = "../../../daemon/tests/rig/skip.rs"]
+pub mod skip;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

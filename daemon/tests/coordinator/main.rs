@@ -17,6 +17,8 @@ mod restart;
 mod roles;
 mod runs;
 mod schedules;
+#[path = "../rig/skip.rs"]
+mod skip;
 mod unix_socket;
 mod unprivileged;
 mod web;

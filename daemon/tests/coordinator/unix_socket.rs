@@ -55,7 +55,8 @@ async fn the_own_user_looks_runs_and_halts_without_a_token_and_is_named() {
 #[tokio::test]
 async fn another_user_is_refused_even_where_the_files_mode_would_let_it_in_and_a_group_member_is_not() {
     if !is_root() {
-        return skipped("becomes another user, which needs root");
+        let test = "another_user_is_refused_even_where_the_files_mode_would_let_it_in_and_a_group_member_is_not";
+        return crate::skip::skip(test, "becomes another user, which needs root");
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
@@ -101,9 +102,4 @@ fn first_group() -> (String, libc::gid_t) {
         Some((parts.next()?.to_owned(), parts.nth(1)?.parse().ok()?))
     });
     parsed.find(|(_, gid)| *gid != 0).unwrap()
-}
-
-fn skipped(why: &str) {
-    let mut real = std::fs::OpenOptions::new().write(true).open("/dev/stderr").unwrap();
-    let _ = writeln!(real, "SKIPPED: {why}");
 }

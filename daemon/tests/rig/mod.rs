@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests start what they hit")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+mod skip;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
+pub use skip::skip;
 use squall_experiments::run_event::Evidence;
 use squalld::agent::effects::tether::{FromHolder, Outcome, ToHolder};
 use squalld::agent::effects::{Context, Hold, ProcessId};
@@ -22,15 +25,6 @@ pub fn not_root(test: &str) -> bool {
     }
     skip(test, "needs root");
     true
-}
-
-pub fn skip(test: &str, why: &str) {
-    let line = format!("SKIPPED {test}: {why}\n");
-    // The list is what `make test` counts.
-    let list = std::env::var_os("SQUALL_SKIPPED").unwrap_or_default();
-    for file in ["/dev/stderr".as_ref(), &*list] {
-        let _ = std::fs::OpenOptions::new().append(true).open(file).and_then(|mut f| f.write_all(line.as_bytes()));
-    }
 }
 
 pub fn context(tag: &str) -> Context {
