@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 
-from squall_client import Fault, NotHeld, Report, Squall, Unreachable
+from squall_client import Fault, Invalid, NotHeld, Report, Squall, Unreachable, _api
 from squall_client._decode import camel, decode
 from squall_client._http import Transport
 from squall_client._models import Health
@@ -50,6 +52,27 @@ class TheClient(unittest.TestCase):
             path.write_text(json.dumps({"url": "https://localhost:1"}))
             with self.assertRaisesRegex(Unreachable, "is no access file"):
                 Squall.local(path)
+
+    def test_an_answer_that_comes_before_the_body_was_read_is_heard(self) -> None:
+        with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
+            path = str(Path(directory) / "s")
+            listening.bind(path)
+            listening.listen()
+
+            def answer() -> None:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(100)
+                    problem = json.dumps({"kind": "invalid", "reasons": ["this is too much"]})
+                    head = f"HTTP/1.1 413 Payload Too Large\r\nContent-Length: {len(problem)}\r\nConnection: close\r\n\r\n"
+                    connection.sendall((head + problem).encode())
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            # More than a socket's buffer holds: the other end is closed while it is sent.
+            with self.assertRaisesRegex(Invalid, "this is too much"):
+                Transport(path=path).call(_api.SUBMIT, body={"experiment": "x" * (8 << 20)})
+            thread.join()
 
     def test_a_fault_is_a_step_of_an_experiment(self) -> None:
         step = Fault("network-latency", {"latency": "9ms"}, nodes={"role": "web"}, lasting=1.5).experiment()["method"][0]

@@ -127,7 +127,11 @@ class Transport:
             sent["Content-Type"] = "application/json"
             data = json.dumps(body).encode()
         try:
-            connection.request(operation.method.upper(), path, body=data, headers=sent)
+            try:
+                connection.request(operation.method.upper(), path, body=data, headers=sent)
+            except (BrokenPipeError, ConnectionResetError):
+                # Whoever answers before it has read the whole body may close then: the answer is there all the same.
+                pass
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{self.place}: {operation.method.upper()} {path}: {error}") from error

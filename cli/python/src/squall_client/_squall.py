@@ -154,7 +154,7 @@ class Squall:
     def halt(self, run: Optional[str] = None) -> List[str]:
         """Undoes everything of one run, or of all; the runs that were told to."""
         operation = _api.HALT_ALL if run is None else _api.HALT
-        return decode(Halted, self._transport.call(operation, run=run or "", body={})).runs
+        return decode(Halted, self._transport.call(operation, run=run or "")).runs
 
     def _halt_quietly(self, run: str) -> None:
         try:
