@@ -35,9 +35,13 @@ fn a_hundred_cycles_of_every_effect_leave_what_others_made_untouched_and_lose_no
     let (_, wired) = lab.wire("a", "b");
     b.small_disk("/run/data", "48m");
     let _servers = [7, 8].map(|port| b.start(b.talk("udp-echo").args(["--at", &format!("0.0.0.0:{port}")])));
-    let of_echo = b.pids_of("squall-lab");
-    let echo = of_echo.iter().find(|pid| **pid != 1).expect("an echo server");
-    let cgroup = Cgroup::make(b, "lab-foreign", "shop/web", *echo);
+    let mut echo = None;
+    let starts = || {
+        echo = b.pids_of("squall-lab").into_iter().find(|pid| *pid != 1);
+        echo.is_some()
+    };
+    assert!(wait_until(PATIENCE, starts), "an echo server");
+    let cgroup = Cgroup::make(b, "lab-foreign", "shop/web", echo.expect("it was there"));
     if let Err(why) = &cgroup {
         skip(&format!("{test} (its part with a foreign cgroup)"), why);
     }
