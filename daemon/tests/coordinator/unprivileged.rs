@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test starts what it tests")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
