@@ -66,7 +66,7 @@ mutants: setup ## Mechanisms taken out of a copy of the sources, one after the o
 	@cargo build --quiet -p squall-tests --bin mutants
 	@cargo run --quiet -p squall-tests --bin mutants -- $(ONLY)
 
-fuzz: ## The decoders under cargo-fuzz, a minute each, if it is installed (SECONDS_EACH=n; ONLY=targets)
+fuzz: ## The decoders under libFuzzer, a minute each (SECONDS_EACH=n; ONLY=targets)
 	@SECONDS_EACH='$(SECONDS_EACH)' ONLY='$(ONLY)' bash tests/fuzz.bash
 
 schemathesis: ## The API fuzzed from its own OpenAPI document, in a throw-away venv (EXAMPLES=n, SECONDS_MOST=n)
