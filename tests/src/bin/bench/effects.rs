@@ -42,7 +42,6 @@ pub fn measure(table: &mut Table) -> anyhow::Result<()> {
         let step = format!(
             "fault: {fault}\n    on: {{nodes: {{role: server}}{on}}}\n    for: 12s\n    pulse: {{active: 100ms, rest: 100ms}}\n    {with}"
         );
-        let compactions = compactions_so_far();
         let mut run = fleet.submit(&experiment(&step));
         let (verdict, why) = run.finish();
         anyhow::ensure!(matches!(verdict.exit_code(), 0 | 7), "{effect}: {verdict:?}: {why}\n{}", run.story());
@@ -74,18 +73,7 @@ pub fn measure(table: &mut Table) -> anyhow::Result<()> {
         if !reverts.is_empty() {
             table.times(&format!("{effect}: reverting to reverted"), &reverts, "");
         }
-        if fault == "memory-pressure" {
-            // Each stops a holder that asks for huge pages for up to tens of milliseconds: its 99th percentile is theirs.
-            let meanwhile = compactions_so_far().saturating_sub(compactions);
-            table.value(&format!("{effect}: direct compactions by the kernel meanwhile"), meanwhile.to_string(), "");
-        }
     }
     drop(calm);
     Ok(())
-}
-
-/// Times that a process of this machine waited until the kernel had moved pages together (compact_stall of /proc/vmstat).
-fn compactions_so_far() -> u64 {
-    let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    counters.lines().find_map(|line| line.strip_prefix("compact_stall ")?.parse().ok()).unwrap_or(0)
 }
