@@ -11,6 +11,7 @@ use super::table::Table;
 const ROUNDS: usize = 10;
 
 /// The watched thing is a TCP echo on `watched`; every node gets a fault that it does not feel.
+/// All must succeed, so that the first failure is the breach: beside a success it would be one only when the error budget is spent.
 pub fn experiment(watched: &str, nodes: usize) -> String {
     format!(
         "apiVersion: squall/v1
@@ -21,7 +22,7 @@ steadyState:
   - name: watched
     tcp: {{address: \"{watched}\", timeout: 200ms}}
     every: 20ms
-    tolerance: {{success: \">= 1%\", minSamples: 1}}
+    tolerance: {{success: \">= 100%\", minSamples: 1}}
 blastRadius: {{nodes: {nodes}, maxDuration: 5m, errorBudget: {{slo: 99.9%, spend: 0.1%}}}}
 method:
   - fault: cpu-pressure
