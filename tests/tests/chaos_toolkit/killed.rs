@@ -31,7 +31,8 @@ impl Run {
         let mut steps = vec![action("make", "touch", json!(["${file}"]))];
         steps.extend_from_slice(method);
         let mut rollbacks = more.to_vec();
-        rollbacks.push(action("remove", "rm", json!(["${file}"])));
+        // Whoever is killed between a rollback and the mark of its end leaves it to be played once more: it must bear that.
+        rollbacks.push(action("remove", "rm", json!(["-f", "${file}"])));
         let mut experiment = json!({
             "title": "t", "description": "d", "method": steps, "rollbacks": rollbacks,
             "secrets": {"place": {"file": {"type": "env", "key": "PLACE"}}},
