@@ -34,7 +34,7 @@ pub struct Executor {
     pub coordinator: Cell<Option<SocketAddr>>,
     pub(super) live: RefCell<BTreeMap<String, Live>>,
     stopping: Cell<bool>,
-    idle: Notify,
+    pub(super) idle: Notify,
     /// One more injection is over; perhaps not confirmed.
     pub(super) unconfirmed_more: Notify,
 }

@@ -28,6 +28,7 @@ pub mod outbox;
 pub mod policy;
 pub mod processes;
 pub mod recovery;
+mod resting;
 pub mod role;
 pub mod sandbox;
 pub mod spared;
@@ -164,6 +165,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
             executor.guarding.started().await;
         }
         tokio::task::spawn_local(mending::keep_trying(executor.clone()));
+        tokio::task::spawn_local(resting::keep(executor.clone()));
         tokio::task::spawn_local(enrolment::keep_fresh(identity.clone(), config.coordinator.clone()));
         let link = link::keep(executor.clone(), config.coordinator, identity, !config.ephemeral);
         let link = tokio::task::spawn_local(link);

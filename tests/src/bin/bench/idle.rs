@@ -19,7 +19,8 @@ pub fn measure(table: &mut Table) -> anyhow::Result<()> {
         Some(guard) => watched.push(("guard", guard, "3 MiB")),
         None => table.failed("guard, idle", "there is no guard process while nothing is injected"),
     }
-    std::thread::sleep(Duration::from_secs(2));
+    // A start is over for an agent some seconds after it.
+    std::thread::sleep(Duration::from_secs(5));
     let (start, before): (Instant, Vec<u64>) =
         (Instant::now(), watched.iter().map(|(_, pid, _)| ticks(*pid)).collect());
     std::thread::sleep(WATCH);
