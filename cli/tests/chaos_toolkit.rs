@@ -73,18 +73,52 @@ fn the_strategy_says_when_the_hypothesis_is_looked_at() {
 }
 
 #[test]
-fn a_control_is_refused_by_name_with_its_place() {
+fn a_control_is_planned_by_name_and_what_is_wrong_with_it_is_said_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
+    let gate = json!([{"name": "gate", "provider": {"type": "python", "module": "gates"}}]);
+    let file = experiment(&directory, |value| value["method"][0]["controls"] = gate);
+    let planned = said("plan", &file, &[]);
+    assert!(stdout(&planned).contains("Controls\n  gate: gates\n"), "{}", stdout(&planned));
     let file = experiment(&directory, |value| value["controls"] = json!([{"name": "gate"}]));
     for verb in ["validate", "plan"] {
         let output = said(verb, &file, &[]);
         assert_eq!(output.status.code(), Some(2), "{verb}");
         let blamed = stderr(&output);
-        assert!(
-            blamed.contains("experiment.json:") && blamed.contains("the control `gate` is not run by Squall"),
-            "{blamed}"
-        );
+        assert!(blamed.contains("experiment.json:3:5: `provider` is missing"), "{blamed}");
     }
+}
+
+#[test]
+fn settings_that_are_not_honoured_are_refused_by_name_also_those_of_the_home() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = experiment(&directory, |_| {});
+    let home = directory.path().join(".chaostoolkit");
+    std::fs::create_dir(&home).unwrap();
+    let settings = home.join("settings.yaml");
+    let run = |flags: &[&str]| {
+        let mut command = squall(&["run", file.to_str().unwrap()]);
+        command.args(flags).env("HOME", directory.path()).current_dir(directory.path()).output().unwrap()
+    };
+    for (text, said) in [
+        (
+            "notifications: [{type: http, url: 'http://localhost/'}]",
+            "settings.yaml: `notifications` are not sent by Squall",
+        ),
+        ("controls: {log: {provider: {type: python}}}", "settings.yaml: `module` is missing (.controls.log.provider)"),
+        ("runtime: {hypothesis: {strategy: whenever}}", "settings.yaml: this strategy is unknown"),
+        ("controls: [", "settings.yaml:"),
+    ] {
+        std::fs::write(&settings, text).unwrap();
+        for flags in
+            [&[][..], &["--settings", settings.to_str().unwrap()], &["--control-file", settings.to_str().unwrap()]]
+        {
+            let output = run(flags);
+            assert_eq!(output.status.code(), Some(2), "{text} {flags:?}");
+            assert!(stderr(&output).contains(said), "{said} is not in {}", stderr(&output));
+        }
+    }
+    let none = run(&["--settings", "none.yaml"]);
+    assert!(none.status.code() == Some(2) && stderr(&none).contains("cannot read none.yaml"), "{}", stderr(&none));
 }
 
 #[test]

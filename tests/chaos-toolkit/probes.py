@@ -28,3 +28,14 @@ def absent(path):
     if os.path.exists(path):
         raise RuntimeError(f"{path} is there")
     return True
+
+
+def has_lock(configuration):
+    with configuration["lock"]:
+        return configuration["word"]
+
+
+def leaves():
+    from chaoslib.exit import exit_gracefully
+
+    exit_gracefully()

@@ -43,7 +43,13 @@ pub struct Flags {
     /// Where the journal goes [default: journal.json]
     #[arg(long, value_name = "FILE")]
     journal_path: Option<PathBuf>,
-    /// The interpreter that has the modules of `python` activities [default: $SQUALL_PYTHON, else none]
+    /// Settings of Chaos Toolkit: controls, strategies [default: ~/.chaostoolkit/settings.yaml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Controls for whatever is run: a mapping of names to controls (JSON, YAML) (repeatable)
+    #[arg(long, value_name = "FILE")]
+    control_file: Vec<PathBuf>,
+    /// The interpreter that has the modules of `python` activities and of controls [default: $SQUALL_PYTHON, else none]
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
 }
@@ -79,9 +85,16 @@ impl Flags {
             || dry.is_some()
             || journal_path.is_some()
             || python.is_some()
+            || self.settings.is_some()
+            || !self.control_file.is_empty()
     }
 
     pub fn job(self, file: &Path, text: String, experiment: &Experiment) -> Result<Job, Failure> {
+        let (settings, controls) = super::settings::read(self.settings.as_deref(), &self.control_file)?;
+        // As in `chaos run`: an experiment with a `runtime` goes before the settings as a whole.
+        let (strategy, rollbacks) = experiment
+            .runtime()
+            .unwrap_or((settings.strategy.unwrap_or_default(), settings.rollback_strategy.unwrap_or_default()));
         let mut given = Given::default();
         for path in &self.var_file {
             given.read(path)?;
@@ -101,14 +114,16 @@ impl Flags {
         Ok(Job {
             file: experiment_file::name(file),
             text,
-            strategy: self.hypothesis_strategy.or(experiment.strategy).unwrap_or_default(),
-            rollbacks: self.rollback_strategy.or(experiment.rollback_strategy).unwrap_or_default(),
+            strategy: self.hypothesis_strategy.unwrap_or(strategy),
+            rollbacks: self.rollback_strategy.unwrap_or(rollbacks),
             frequency: self.hypothesis_frequency.unwrap_or(1.0),
             fail_fast: self.fail_fast,
             dry: self.dry,
             configuration: given.configuration,
             secrets: given.secrets,
             environment: given.environment,
+            controls,
+            settings: settings.raw,
             python: self.python.or(configured).map(|path| path.display().to_string()),
             journal,
             state_dir: state_dir()?,

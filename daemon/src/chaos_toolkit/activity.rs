@@ -1,17 +1,21 @@
 //! One activity, with its pauses and its place in the journal, and one look at the hypothesis.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use squall_experiments::chaos_toolkit::controls::{Level, Scope};
 use squall_experiments::chaos_toolkit::job::{Event, Job};
 use squall_experiments::chaos_toolkit::journal::{ActivityRun, ActivityStatus, Journal, Outcome, Status, SteadyState};
 use squall_experiments::chaos_toolkit::secrets::{Redactor, Values};
 use squall_experiments::chaos_toolkit::strategy::Dry;
-use squall_experiments::chaos_toolkit::{Activity, Experiment, Kind, tolerance};
+use squall_experiments::chaos_toolkit::{Activity, Experiment, Kind, Part, tolerance};
 use tokio_util::sync::CancellationToken;
 
-use super::python::Python;
+use super::controls::Controls;
+use super::python::{Lane, MAIN, Manner, Python};
+use super::record::Shared;
 use super::said::{now, say};
 use super::{Surroundings, http, process};
 use crate::clock::Instant;
@@ -19,30 +23,37 @@ use crate::clock::Instant;
 /// One run: everything that its activities need.
 pub struct Player {
     pub job: Job,
-    pub experiment: Experiment,
-    pub values: Values,
+    /// Controls may change it.
+    pub experiment: RefCell<Rc<Experiment>>,
+    pub values: RefCell<Rc<Values>>,
     pub redactor: Redactor,
     pub around: Surroundings,
     pub python: Python,
+    pub controls: Controls,
+    /// Where the rollbacks are kept, once they are.
+    pub record: RefCell<Option<Shared>>,
     pub journal: RefCell<Journal>,
     /// What a person must know of the run, in order.
     pub trouble: RefCell<Vec<String>>,
+    /// Of what is in the background: each has one of its own.
+    pub lanes: Cell<Lane>,
 }
 
 /// The list of the journal in which an activity appears as soon as it starts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum List {
-    Method,
-    Rollbacks,
+fn list(journal: &mut Journal, part: Part) -> Option<&mut Vec<ActivityRun>> {
+    match part {
+        Part::Hypothesis => None,
+        Part::Method => Some(&mut journal.run),
+        Part::Rollbacks => Some(&mut journal.rollbacks),
+    }
 }
 
-impl List {
-    fn of(self, journal: &mut Journal) -> &mut Vec<ActivityRun> {
-        match self {
-            List::Method => &mut journal.run,
-            List::Rollbacks => &mut journal.rollbacks,
-        }
-    }
+/// One activity of the experiment, as it is when its turn comes.
+#[derive(Clone, Copy)]
+pub struct Turn {
+    pub part: Part,
+    pub index: usize,
+    pub lane: Lane,
 }
 
 impl Player {
@@ -55,19 +66,47 @@ impl Player {
         self.trouble.borrow_mut().push(what);
     }
 
-    /// None: the run was told to stop before it began.
-    pub async fn perform(
-        &self,
-        activity: &Activity,
-        stop: &CancellationToken,
-        list: Option<List>,
-    ) -> Option<ActivityRun> {
+    pub fn new_lane(&self) -> Lane {
+        self.lanes.set(self.lanes.get() + 1);
+        self.lanes.get()
+    }
+
+    /// With its controls. None: it did not begin, because the run was told to stop or a control did not let it.
+    pub async fn perform(&self, turn: Turn, stop: &CancellationToken) -> Option<ActivityRun> {
+        let Turn { part, index, lane } = turn;
+        let at = self.experiment().activities(part).get(index)?.at.clone();
+        let before = (Level::Activity, Scope::Before);
+        let allowed = self.around_part(before, &at, lane, &mut Value::Null, stop).await;
+        // Nothing keeps a rollback from being played.
+        let performed = match allowed.is_ok() || part == Part::Rollbacks {
+            true => self.performed(turn, stop).await,
+            false => None,
+        };
+        let worked = performed.as_ref().is_some_and(|(run, _)| run.status != Some(ActivityStatus::Aborted));
+        if !worked {
+            let _ = self.around_part((Level::Activity, Scope::After), &at, lane, &mut Value::Null, stop).await;
+        }
+        let (run, place) = performed?;
+        if !worked {
+            return Some(run);
+        }
+        let run = self.after_part(Level::Activity, &at, lane, run, stop).await;
+        if let (Some(list), Some(place)) = (list(&mut self.journal.borrow_mut(), part), place) {
+            list[place] = run.clone();
+        }
+        Some(run)
+    }
+
+    /// Also where it is in the journal.
+    async fn performed(&self, turn: Turn, stop: &CancellationToken) -> Option<(ActivityRun, Option<usize>)> {
+        let experiment = self.experiment();
+        let activity = experiment.activities(turn.part).get(turn.index)?;
         let dry = activity.raw.get("dry").and_then(Value::as_str).and_then(Dry::named).or(self.job.dry);
         let pretended = match activity.kind {
             Kind::Probe => dry.is_some_and(Dry::probes),
             Kind::Action => dry.is_some_and(Dry::actions),
         };
-        let pauses = self.values.fill(activity.raw.get("pauses").unwrap_or(&Value::Null));
+        let pauses = self.values().fill(activity.raw.get("pauses").unwrap_or(&Value::Null));
         let pause = |key: &str| if pretended || dry == Some(Dry::Pause) { Ok(None) } else { length(&pauses, key) };
         let (before, after) = match (pause("before"), pause("after")) {
             (Ok(before), Ok(after)) => (before, Ok(after)),
@@ -79,33 +118,36 @@ impl Player {
         let (kind, name) = (activity.kind.word().to_owned(), activity.name.clone());
         self.say(&Event::Started { kind, name, background: activity.background });
         let start = Instant::now();
-        let mut run = ActivityRun::started(activity.raw.clone(), activity.kind, now());
-        let place = list.map(|list| {
-            let mut journal = self.journal.borrow_mut();
-            let runs = list.of(&mut journal);
+        let mut run = ActivityRun::started(activity.raw.clone(), now());
+        let place = list(&mut self.journal.borrow_mut(), turn.part).map(|runs| {
             runs.push(run.clone());
-            (list, runs.len() - 1)
+            runs.len() - 1
         });
         let outcome = match &after {
             Err(why) => Outcome::Broken(why.clone()),
             Ok(_) if pretended => Outcome::Done(Value::Null),
             Ok(_) => tokio::select! {
                 biased;
-                outcome = self.provided(&activity.raw["provider"], false) => outcome,
+                outcome = self.provided(&activity.raw["provider"], turn.lane, stop) => outcome,
                 () = stop.cancelled() => {
-                    self.python.stop().await;
+                    self.cut().await;
                     Outcome::CutShort
                 }
             },
         };
         let seconds = start.elapsed().as_secs_f64();
         run.ended(&outcome, now(), seconds);
-        if let Some((list, index)) = place {
-            list.of(&mut self.journal.borrow_mut())[index] = run.clone();
+        if let (Some(list), Some(place)) = (list(&mut self.journal.borrow_mut(), turn.part), place) {
+            list[place] = run.clone();
         }
         self.tell(&run, &outcome, &activity.name, seconds);
         wait(after.unwrap_or_default(), stop).await;
-        Some(run)
+        Some((run, place))
+    }
+
+    /// Whatever Python does ends; controls that are still to be called find what they remember, if they let it.
+    async fn cut(&self) {
+        if self.has_controls() { self.python.cut(&self.around).await } else { self.python.stop().await }
     }
 
     fn tell(&self, run: &ActivityRun, outcome: &Outcome, name: &str, seconds: f64) {
@@ -119,45 +161,93 @@ impl Player {
         self.say(&Event::Ended { name: name.to_owned(), status: status.to_owned(), detail, seconds });
     }
 
-    /// What a provider does. `all_secrets`: a function gets them without naming them, as the probes of a configuration do.
-    pub async fn provided(&self, provider: &Value, all_secrets: bool) -> Outcome {
+    /// What a provider does.
+    pub async fn provided(&self, provider: &Value, lane: Lane, stop: &CancellationToken) -> Outcome {
+        let values = self.values();
         match provider.get("type").and_then(Value::as_str) {
-            Some("http") => http::run(provider, &self.values).await,
-            Some("process") => process::run(provider, &self.values, &self.around).await,
-            _ => self.python.run(provider, &self.values, &self.around, all_secrets).await,
+            Some("http") => http::run(provider, &values).await,
+            Some("process") => process::run(provider, &values, &self.around).await,
+            _ => {
+                let held = self.has_controls();
+                if held {
+                    self.hold_again(stop).await;
+                }
+                self.python.run(provider, &values, &self.around, Manner { lane, all_secrets: false, held }).await
+            }
         }
     }
 
-    /// The hypothesis once: it ends at the first probe that says no. None: nothing is known, and the journal's status says so.
-    pub async fn look(&self, stop: &CancellationToken) -> Option<SteadyState> {
+    /// What a probe of the configuration gives: a function gets all secrets.
+    pub async fn configured(&self, provider: &Value) -> Outcome {
+        if matches!(provider.get("type").and_then(Value::as_str), Some("http" | "process")) {
+            return self.provided(provider, MAIN, &CancellationToken::new()).await;
+        }
+        let manner = Manner { lane: MAIN, all_secrets: true, held: false };
+        self.python.run(provider, &self.values(), &self.around, manner).await
+    }
+
+    /// The hypothesis once, with its controls. None: nothing is known, and the journal's status says so.
+    pub async fn look(&self, lane: Lane, stop: &CancellationToken) -> Option<SteadyState> {
+        let at = "/steady-state-hypothesis";
+        let before = (Level::Hypothesis, Scope::Before);
+        let allowed = self.around_part(before, at, lane, &mut Value::Null, stop).await;
+        if allowed.is_err() {
+            let _ = self.around_part((Level::Hypothesis, Scope::After), at, lane, &mut Value::Null, stop).await;
+            return self.unknown("", "a control interrupts the run", stop);
+        }
         let mut state = SteadyState::default();
-        for activity in self.experiment.hypothesis.iter().flat_map(|hypothesis| &hypothesis.probes) {
-            let run = self.perform(activity, stop, None).await;
-            let Some(mut run) = run.filter(|run| run.status != Some(ActivityStatus::Aborted)) else {
-                return self.unknown(&activity.name, "it could not be measured", stop);
+        let known = self.looked(&mut state, lane, stop).await;
+        let state = self.after_part(Level::Hypothesis, at, lane, state, stop).await;
+        if known.is_none() || self.interrupted() {
+            return None;
+        }
+        self.say(&Event::SteadyState { met: state.met() });
+        Some(state)
+    }
+
+    pub fn interrupted(&self) -> bool {
+        self.journal.borrow().status == Some(Status::Interrupted)
+    }
+
+    /// It ends at the first probe that says no.
+    async fn looked(&self, state: &mut SteadyState, lane: Lane, stop: &CancellationToken) -> Option<()> {
+        for index in 0.. {
+            let Some(name) = self.experiment().activities(Part::Hypothesis).get(index).map(|probe| probe.name.clone())
+            else {
+                break;
             };
+            let run = self.perform(Turn { part: Part::Hypothesis, index, lane }, stop).await;
+            let known = |run: &ActivityRun| run.status != Some(ActivityStatus::Aborted) && !self.interrupted();
+            let Some(mut run) = run.filter(known) else {
+                return self.unknown(&name, "it could not be measured", stop);
+            };
+            let experiment = self.experiment();
             let met = match run.status {
                 Some(ActivityStatus::Failed) => false,
                 _ if self.job.dry.is_some_and(Dry::probes) => true,
-                _ => match self.within(activity, &run.output).await {
-                    Ok(met) => met,
-                    Err(why) => return self.unknown(&activity.name, &why, stop),
+                _ => match experiment.activities(Part::Hypothesis).get(index) {
+                    Some(activity) => match self.within(activity, &run.output, lane, stop).await {
+                        Ok(met) => met,
+                        Err(why) => return self.unknown(&name, &why, stop),
+                    },
+                    None => true,
                 },
             };
             run.tolerance_met = Some(met);
             state.probes.push(run);
             if !met {
                 state.steady_state_met = Some(false);
-                self.say(&Event::SteadyState { met });
-                return Some(state);
+                return Some(());
             }
         }
         state.steady_state_met = Some(true);
-        self.say(&Event::SteadyState { met: true });
-        Some(state)
+        Some(())
     }
 
-    fn unknown(&self, name: &str, why: &str, stop: &CancellationToken) -> Option<SteadyState> {
+    fn unknown<T>(&self, name: &str, why: &str, stop: &CancellationToken) -> Option<T> {
+        if self.interrupted() {
+            return None;
+        }
         let status = if stop.is_cancelled() { Status::Interrupted } else { Status::Aborted };
         if status == Status::Aborted {
             self.trouble(format!("the probe `{name}`: {why}"));
@@ -166,10 +256,16 @@ impl Player {
         None
     }
 
-    async fn within(&self, activity: &Activity, value: &Value) -> Result<bool, String> {
+    async fn within(
+        &self,
+        activity: &Activity,
+        value: &Value,
+        lane: Lane,
+        stop: &CancellationToken,
+    ) -> Result<bool, String> {
         let Some(tolerance) = &activity.tolerance else { return Ok(true) };
         if tolerance.get("type").and_then(Value::as_str) != Some("probe") {
-            return tolerance::within(&tolerance::filled(tolerance, self.values.names()), value);
+            return tolerance::within(&tolerance::filled(tolerance, self.values().names()), value);
         }
         let mut provider = tolerance["provider"].clone();
         let is_process = provider.get("type").and_then(Value::as_str) == Some("process");
@@ -183,7 +279,7 @@ impl Player {
             arguments = words.collect();
         }
         provider["arguments"] = arguments;
-        match self.provided(&provider, false).await {
+        match self.provided(&provider, lane, stop).await {
             Outcome::Done(value) => Ok(truthy(&value)),
             Outcome::Failed(_) => Ok(false),
             Outcome::Broken(why) => Err(why),

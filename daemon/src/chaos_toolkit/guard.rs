@@ -15,7 +15,8 @@ use std::time::Duration;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use squall_experiments::chaos_toolkit::job::Event;
 use squall_experiments::chaos_toolkit::journal::Status;
-use squall_experiments::chaos_toolkit::secrets::{Redactor, Values};
+use squall_experiments::chaos_toolkit::secrets::Values;
+use tokio_util::sync::CancellationToken;
 
 use super::activity::Player;
 use super::record::{Record, State};
@@ -81,17 +82,16 @@ pub fn player(state: State, directory: Directory, whispered: Option<Whispered>) 
     let mut job = intent.job;
     // The values are known, whatever the environment says now.
     job.configuration = intent.configuration.clone();
-    let secrets = whispered.map(|Whispered { secrets, environment, .. }| {
-        job.environment = environment;
+    let secrets = whispered.map(|Whispered { secrets, environment, settings, .. }| {
+        (job.environment, job.settings) = (environment, settings);
         // Each is given, so none is looked for.
         job.secrets = secrets.clone();
         secrets
     });
-    let mut player = prepare::player(job, directory)?;
-    let secrets = secrets.unwrap_or_else(|| player.values.secrets.clone());
-    player.redactor = Redactor::new(&secrets);
-    player.around.redactor = player.redactor.clone();
-    player.values = Values::new(intent.configuration, secrets);
+    let player = prepare::player(job, directory)?;
+    let secrets = secrets.unwrap_or_else(|| player.values().secrets.clone());
+    player.redactor.learn(&secrets);
+    player.set_values(Values::new(intent.configuration, secrets));
     Ok(Left { player, done, started: intent.started })
 }
 
@@ -100,19 +100,25 @@ pub fn undo(left: Left, start: Instant, record: &mut Record) -> anyhow::Result<(
     let Left { player, done, started } = left;
     let record = RefCell::new(record);
     let runtime = small_runtime()?;
-    runtime.block_on(player.roll_back(&done, |index| {
-        if let Err(error) = record.borrow_mut().done(index) {
-            eprintln!("squall: the end of a rollback cannot be written: {error:#}");
-        }
-    }));
+    let never = CancellationToken::new();
+    player.controls.undoing.set(true);
+    let rollbacks = runtime.block_on(async {
+        player.configure_controls(&never).await;
+        player
+            .roll_back(&done, |index| {
+                if let Err(error) = record.borrow_mut().done(index) {
+                    eprintln!("squall: the end of a rollback cannot be written: {error:#}");
+                }
+            })
+            .await;
+        let mut journal = player.journal.take();
+        (journal.begun, journal.status) = (true, Some(Status::Interrupted));
+        let rollbacks = journal.rollbacks.len();
+        player.close(&mut journal, &started, start.elapsed(), &never).await;
+        rollbacks
+    });
     runtime.shutdown_background();
     let trouble = player.trouble.borrow().clone();
-    let mut journal = player.journal.take();
-    (journal.begun, journal.status) = (true, Some(Status::Interrupted));
-    let rollbacks = journal.rollbacks.len();
-    if let Err(error) = player.write(&journal, &started, start.elapsed()) {
-        eprintln!("squall: {} cannot be written: {error}", player.job.journal);
-    }
     let clean = trouble.is_empty();
     player.say(&Event::Undone { rollbacks, trouble });
     if clean {

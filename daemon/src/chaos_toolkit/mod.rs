@@ -5,6 +5,7 @@
 //! the method the rollbacks are on disk and a guard waits for this process to end ([`record`], [`guard`]).
 
 mod activity;
+mod controls;
 mod guard;
 mod http;
 mod play;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use squall_experiments::chaos_toolkit::secrets::Redactor;
+use tokio_util::sync::CancellationToken;
 
 pub use role::{ChaosToolkitArgs, chaos_toolkit};
 
@@ -37,6 +39,8 @@ pub struct Surroundings {
     /// For what functions print.
     redactor: Redactor,
     directory: Directory,
+    /// A function asked for the end of the run, as `chaoslib.exit` does.
+    left: CancellationToken,
 }
 
 impl Surroundings {

@@ -1,7 +1,8 @@
 //! From a job to a run that can be played: names get their values, and whatever cannot be done is said before anything is.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use squall_experiments::chaos_toolkit::job::{Event, Job};
@@ -11,7 +12,8 @@ use squall_experiments::chaos_toolkit::{configuration, secrets};
 use squall_experiments::parse;
 
 use super::activity::Player;
-use super::python::Python;
+use super::controls::Controls;
+use super::python::{MAIN, Python};
 use super::{Directory, Surroundings, process};
 
 /// Why nothing is run, and what would help.
@@ -31,7 +33,7 @@ pub fn player(mut job: Job, directory: Directory) -> Result<Player, Refusal> {
     let experiment = parse::chaos_toolkit(&job.file, &job.text)
         .map_err(|mistakes| Refusal { message: mistakes.to_string(), hint: String::new() })?;
     let environment = std::mem::take(&mut job.environment);
-    let mut around = Surroundings { environment, python: job.python.clone(), redactor: Redactor::default(), directory };
+    let mut around = Surroundings { environment, python: job.python.clone(), directory, ..Surroundings::default() };
     let variable = |name: &str| around.variable(name);
     let configured = configuration::resolve(experiment.raw.get("configuration"), &job.configuration, &variable);
     let secrets = secrets::resolve(experiment.raw.get("secrets"), &job.secrets, &variable);
@@ -45,14 +47,17 @@ pub fn player(mut job: Job, directory: Directory) -> Result<Player, Refusal> {
     let redactor = Redactor::new(&secrets);
     around.redactor = redactor.clone();
     Ok(Player {
-        values: Values::new(configured.values, secrets),
+        values: RefCell::new(Rc::new(Values::new(configured.values, secrets))),
+        controls: Controls::of(job.controls.clone()),
         job,
-        experiment,
+        experiment: RefCell::new(Rc::new(experiment)),
         redactor,
         around,
         python: Python::default(),
+        record: RefCell::default(),
         journal: RefCell::new(Journal::default()),
         trouble: RefCell::new(Vec::new()),
+        lanes: Cell::new(MAIN),
     })
 }
 
@@ -61,7 +66,7 @@ impl Player {
     pub async fn look_around(&self) -> Result<(), Refusal> {
         let mut wrong = Vec::new();
         let mut python = true;
-        for (who, provider) in self.experiment.providers() {
+        for (who, provider) in self.experiment().providers() {
             let found = match provider.get("type").and_then(Value::as_str) {
                 Some("process") => process::program(provider, &self.around).map(drop),
                 Some("python") => match &self.around.python {
@@ -78,21 +83,33 @@ impl Player {
             };
             wrong.extend(found.err().map(|why| format!("{who}: {why}")));
         }
+        for (control, global) in self.all_controls() {
+            let found = match &self.around.python {
+                None => {
+                    python = false;
+                    Err("is a Python module, and no interpreter is configured".to_owned())
+                }
+                Some(_) => self.python.check_control(&control, global, &self.around).await,
+            };
+            let name = control.get("name").and_then(Value::as_str).unwrap_or_default();
+            wrong.extend(found.err().map(|why| format!("the control `{name}`: {why}")));
+        }
         let hint =
             if python { "" } else { "--python FILE names one, such as that of the environment that has the modules" };
         if wrong.is_empty() { Ok(()) } else { Err(Refusal::of(&wrong, hint)) }
     }
 
     /// The probes of the configuration, in the order of the text. As in Chaos Toolkit one that fails leaves its name without a value.
-    pub async fn configure(&mut self) {
-        let section = self.experiment.raw.get("configuration").and_then(Value::as_object).cloned().unwrap_or_default();
-        for key in self.experiment.configuration.clone() {
+    pub async fn configure(&self) {
+        let experiment = self.experiment();
+        let section = experiment.raw.get("configuration").and_then(Value::as_object).cloned().unwrap_or_default();
+        for key in experiment.configuration.clone() {
             let written = self.job.configuration.get(&key).or(section.get(&key));
             let Some(probe) = written.filter(|value| value.get("type").and_then(Value::as_str) == Some("probe")) else {
                 continue;
             };
             let provider = probe["provider"].clone();
-            let value = match (self.provided(&provider, true).await, provider.get("type").and_then(Value::as_str)) {
+            let value = match (self.configured(&provider).await, provider.get("type").and_then(Value::as_str)) {
                 (Outcome::Done(value), Some("process")) if value["status"] == 0 => {
                     Ok(value["stdout"].as_str().unwrap_or_default().trim().into())
                 }
@@ -104,9 +121,10 @@ impl Player {
             };
             match value {
                 Ok(value) => {
-                    let mut configuration: Map<String, Value> = self.values.configuration.clone();
+                    let values = self.values();
+                    let mut configuration: Map<String, Value> = values.configuration.clone();
                     configuration.insert(key, value);
-                    self.values = Values::new(configuration, self.values.secrets.clone());
+                    self.set_values(Values::new(configuration, values.secrets.clone()));
                 }
                 Err(why) => {
                     self.say(&Event::Warning { text: format!("the configuration `{key}` has no value: {why}") })
@@ -119,12 +137,12 @@ impl Player {
     pub fn look_at_words(&self) -> Result<(), Refusal> {
         let of_process = |provider: &Value| provider.get("type").and_then(Value::as_str) == Some("process");
         let wrong: Vec<String> = self
-            .experiment
+            .experiment()
             .providers()
             .into_iter()
             .filter(|(_, provider)| of_process(provider))
             .filter_map(|(who, provider)| {
-                process::arguments(provider, &self.values).err().map(|why| format!("{who}: {why}"))
+                process::arguments(provider, &self.values()).err().map(|why| format!("{who}: {why}"))
             })
             .collect();
         if wrong.is_empty() { Ok(()) } else { Err(Refusal::of(&wrong, "")) }

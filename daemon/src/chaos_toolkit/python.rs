@@ -1,9 +1,11 @@
 //! `python`: one interpreter for a run, in which functions are called; it lives only while this thread does.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -21,6 +23,8 @@ use crate::process_group::Group;
 use crate::program::{self, Program};
 
 const DRIVER: &str = include_str!("driver.py");
+/// For what is cut short to end by itself.
+const CUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Deserialize)]
 struct Answer {
@@ -29,6 +33,9 @@ struct Answer {
     ok: Option<Value>,
     failed: Option<String>,
     broken: Option<String>,
+    /// Nobody asked: the run is to end.
+    #[serde(default)]
+    exit: bool,
 }
 
 /// A null that is there is a value.
@@ -61,6 +68,24 @@ struct Live {
 #[derive(Default)]
 pub struct Python {
     live: Turn<Option<Live>>,
+    /// How often it was started.
+    starts: Cell<u64>,
+}
+
+/// Calls of one lane are made one after the other, in one thread.
+pub type Lane = u64;
+
+/// Of what is not in the background: the main thread.
+pub const MAIN: Lane = 0;
+
+/// How a function is called.
+#[derive(Clone, Copy)]
+pub struct Manner {
+    pub lane: Lane,
+    /// It gets secrets also without naming them.
+    pub all_secrets: bool,
+    /// It gets the configuration that controls share.
+    pub held: bool,
 }
 
 impl Python {
@@ -75,8 +100,7 @@ impl Python {
         }
     }
 
-    /// Calls it. `all_secrets`: also without being asked for them by name.
-    pub async fn run(&self, provider: &Value, values: &Values, around: &Surroundings, all_secrets: bool) -> Outcome {
+    pub async fn run(&self, provider: &Value, values: &Values, around: &Surroundings, manner: Manner) -> Outcome {
         let arguments = provider.get("arguments").cloned().unwrap_or_else(|| json!({}));
         let named = provider.get("secrets").and_then(Value::as_array);
         let of = |name: &Value| values.secrets.get(name.as_str()?)?.as_object();
@@ -84,7 +108,7 @@ impl Python {
             Some(names) => {
                 Some(names.iter().filter_map(of).flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
             }
-            None if all_secrets => {
+            None if manner.all_secrets => {
                 let inner = values.secrets.values().filter_map(Value::as_object).flatten();
                 Some(inner.map(|(key, value)| (key.clone(), value.clone())).collect())
             }
@@ -92,9 +116,17 @@ impl Python {
         };
         let request = json!({
             "op": "call", "module": provider["module"], "func": provider["func"], "arguments": values.fill_arguments(&arguments),
-            "secrets": secrets, "configuration": values.configuration,
+            "secrets": secrets, "configuration": values.configuration, "lane": manner.lane, "held": manner.held,
         });
         self.asked(request, around).await
+    }
+
+    /// Can this control be called, as far as that can be known before?
+    pub async fn check_control(&self, control: &Value, global: bool, around: &Surroundings) -> Result<(), String> {
+        match self.asked(json!({"op": "check_control", "control": control, "global": global}), around).await {
+            Outcome::Failed(why) | Outcome::Broken(why) => Err(why),
+            _ => Ok(()),
+        }
     }
 
     /// Ends it in the middle of whatever it does.
@@ -102,7 +134,21 @@ impl Python {
         self.live.lock().await.take();
     }
 
-    async fn asked(&self, request: Value, around: &Surroundings) -> Outcome {
+    /// Ends what is under way in it, and the interpreter only if that does not help: what modules remember stays.
+    pub async fn cut(&self, around: &Surroundings) {
+        let asked = tokio::time::timeout(CUT, self.asked(json!({"op": "cut"}), around));
+        if !matches!(asked.await, Ok(Outcome::Done(Value::Bool(true)))) {
+            self.stop().await;
+        }
+    }
+
+    /// Of the interpreter that answers now; one that is started anew has another.
+    pub async fn number(&self, around: &Surroundings) -> anyhow::Result<u64> {
+        self.alive(&mut *self.live.lock().await, around)?;
+        Ok(self.starts.get())
+    }
+
+    pub async fn asked(&self, request: Value, around: &Surroundings) -> Outcome {
         match self.sent(request, around).await {
             Ok(answer) => match answer.await {
                 Ok(answer) => answer.into(),
@@ -114,10 +160,7 @@ impl Python {
 
     async fn sent(&self, mut request: Value, around: &Surroundings) -> anyhow::Result<oneshot::Receiver<Answer>> {
         let mut turn = self.live.lock().await;
-        let live = match &mut *turn {
-            Some(live) if live.waiting.lock().is_ok_and(|waiting| waiting.is_some()) => live,
-            gone => gone.insert(start(around)?),
-        };
+        let live = self.alive(&mut turn, around)?;
         live.next += 1;
         request["id"] = live.next.into();
         let (sender, receiver) = oneshot::channel();
@@ -128,6 +171,16 @@ impl Python {
         }
         live.stdin.write_all(format!("{request}\n").as_bytes()).await.context("the Python interpreter ended")?;
         Ok(receiver)
+    }
+
+    fn alive<'a>(&self, turn: &'a mut Option<Live>, around: &Surroundings) -> anyhow::Result<&'a mut Live> {
+        let lives = |live: &Live| live.waiting.lock().is_ok_and(|waiting| waiting.is_some());
+        if !turn.as_ref().is_some_and(lives) {
+            *turn = None;
+            *turn = Some(start(around)?);
+            self.starts.set(self.starts.get() + 1);
+        }
+        turn.as_mut().context("it was started")
     }
 }
 
@@ -152,10 +205,14 @@ fn start(around: &Surroundings) -> anyhow::Result<Live> {
     });
     let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
     let told = waiting.clone();
+    let left = around.left.clone();
     tokio::spawn(async move {
         let mut lines = BufReader::new(stdout).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             let Ok(answer) = serde_json::from_str::<Answer>(&line) else { continue };
+            if answer.exit {
+                left.cancel();
+            }
             let sender = told.lock().ok().and_then(|mut waiting| waiting.as_mut()?.remove(&answer.id));
             if let Some(sender) = sender {
                 let _ = sender.send(answer);

@@ -2,11 +2,13 @@
 //!
 //! Secrets are not in it: the guard gets them through its pipe, and who plays a left record again has them in the environment.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -27,13 +29,21 @@ pub struct Intent {
 }
 
 /// Every other line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Mark {
     Done(usize),
+    /// A control made something else of what there is to undo.
+    Changed {
+        text: String,
+        configuration: Map<String, Value>,
+    },
     /// There is nothing more to do.
     Over,
 }
+
+/// The run and whoever plays its rollbacks write into one.
+pub type Shared = Rc<RefCell<Record>>;
 
 /// Locked (shared) by the run and by its guard while they live.
 pub struct Record {
@@ -78,15 +88,21 @@ impl Record {
     }
 
     pub fn done(&mut self, index: usize) -> anyhow::Result<()> {
-        self.mark(Mark::Done(index))
+        self.mark(&Mark::Done(index))
+    }
+
+    /// It is on the disk when this returns.
+    pub fn changed(&mut self, text: String, configuration: Map<String, Value>) -> anyhow::Result<()> {
+        self.mark(&Mark::Changed { text, configuration })?;
+        self.file.sync_data().context("fdatasync")
     }
 
     pub fn over(&mut self) -> anyhow::Result<()> {
-        self.mark(Mark::Over)
+        self.mark(&Mark::Over)
     }
 
-    fn mark(&mut self, mark: Mark) -> anyhow::Result<()> {
-        let line = format!("{}\n", serde_json::to_string(&mark)?);
+    fn mark(&mut self, mark: &Mark) -> anyhow::Result<()> {
+        let line = format!("{}\n", serde_json::to_string(mark)?);
         // Not synced: a mark that a power cut takes away only has its rollback played once more.
         Ok(self.file.write_all(line.as_bytes())?)
     }
@@ -102,13 +118,18 @@ pub struct State {
 impl State {
     fn of(text: &[u8]) -> anyhow::Result<State> {
         let mut lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-        let intent = serde_json::from_slice(lines.next().context("nothing was written: nothing had begun")?)?;
+        let mut intent: Intent =
+            serde_json::from_slice(lines.next().context("nothing was written: nothing had begun")?)?;
         let (mut done, mut over) = (BTreeSet::new(), false);
         for line in lines {
             // A line that broke off says that its rollback may have to be played once more.
             match serde_json::from_slice(line) {
                 Ok(Mark::Done(index)) => drop(done.insert(index)),
                 Ok(Mark::Over) => over = true,
+                Ok(Mark::Changed { text, configuration }) => {
+                    intent.job.text = text;
+                    intent.configuration = configuration;
+                }
                 Err(_) => {}
             }
         }
@@ -134,6 +155,8 @@ mod tests {
             configuration: Map::new(),
             secrets: Map::new(),
             environment: std::collections::BTreeMap::new(),
+            controls: Vec::new(),
+            settings: Value::Null,
             python: None,
             journal: "/j".into(),
             state_dir: "/s".into(),
@@ -145,10 +168,12 @@ mod tests {
     fn what_is_done_is_read_again_and_a_torn_line_counts_as_not_done() {
         let directory = tempfile::tempdir().unwrap();
         let mut record = Record::create(directory.path(), &intent()).unwrap();
+        record.changed("{\"a\": 1}".into(), Map::from_iter([("b".to_owned(), 2.into())])).unwrap();
         record.done(1).unwrap();
         record.file.write_all(b"{\"done\": 2").unwrap();
         let state = Record::open(directory.path()).unwrap().read().unwrap();
-        assert_eq!((state.intent, state.done, state.over), (intent(), BTreeSet::from([1]), false));
+        assert_eq!((state.intent.job.text.as_str(), &state.intent.configuration["b"]), ("{\"a\": 1}", &2.into()));
+        assert_eq!((state.done, state.over), (BTreeSet::from([1]), false));
     }
 
     #[test]

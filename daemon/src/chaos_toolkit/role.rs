@@ -6,13 +6,18 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::Value;
+use squall_experiments::chaos_toolkit::controls::{Level, Scope};
 use squall_experiments::chaos_toolkit::job::{Event, Job};
+use squall_experiments::chaos_toolkit::journal::Status;
 use squall_experiments::chaos_toolkit::secrets::Redactor;
 use squall_experiments::run_event::Verdict;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Player;
+use super::controls::Interrupted;
 use super::prepare::{self, Refusal};
+use super::python::MAIN;
 use super::record::Record;
 use super::rollbacks::Kept;
 use super::{Directory, guard, said};
@@ -61,14 +66,17 @@ pub fn chaos_toolkit(args: &ChaosToolkitArgs) -> anyhow::Result<ExitCode> {
 async fn run(job: Job, directory: Directory, stop: CancellationToken) -> ExitCode {
     let start = (Instant::now(), said::now());
     let prepared = match prepare::player(job, directory) {
-        Ok(mut player) => match prepared(&mut player, &stop).await {
-            Ok(()) => Ok(player),
-            Err(refusal) => {
-                player.python.stop().await;
-                let _ = player.around.directory.remove();
-                Err((refusal, player.redactor))
+        Ok(mut player) => {
+            player.around.left = stop.clone();
+            match prepared(&player, &stop).await {
+                Ok(()) => Ok(player),
+                Err(refusal) => {
+                    player.python.stop().await;
+                    let _ = player.around.directory.remove();
+                    Err((refusal, player.redactor))
+                }
             }
-        },
+        }
         Err(refusal) => Err((refusal, Redactor::default())),
     };
     match prepared {
@@ -80,7 +88,7 @@ async fn run(job: Job, directory: Directory, stop: CancellationToken) -> ExitCod
     }
 }
 
-async fn prepared(player: &mut Player, stop: &CancellationToken) -> Result<(), Refusal> {
+async fn prepared(player: &Player, stop: &CancellationToken) -> Result<(), Refusal> {
     player.look_around().await?;
     tokio::select! {
         () = player.configure() => {}
@@ -99,24 +107,28 @@ async fn played(player: Player, (start, started_at): &(Instant, String), stop: C
         });
     }
     let mut kept = Kept::default();
-    player.play(&mut kept, &stop).await;
+    player.configure_controls(&stop).await;
+    let before = (Level::Experiment, Scope::Before);
+    match player.around_part(before, "", MAIN, &mut Value::Null, &stop).await {
+        Ok(()) => player.play(&mut kept, &stop).await,
+        Err(Interrupted) => player.journal.borrow_mut().status = Some(Status::Interrupted),
+    }
     if kept.unguarded() {
         player.trouble("the guard of the rollbacks ended, so the run did".to_owned());
     }
     let plays = player.journal.borrow().plays(player.job.rollbacks);
-    if plays && !player.experiment.rollbacks.is_empty() {
+    if plays && (player.has_controls() || !player.experiment().rollbacks.is_empty()) {
         kept.play(&player).await;
     }
     let mut journal = player.journal.take();
     journal.finish();
+    player.controls.undoing.set(false);
+    player.close(&mut journal, started_at, start.elapsed(), &stop).await;
     let verdict = journal.verdict();
     let clean = verdict != Verdict::Dirty;
     player.python.stop().await;
     if let Err(error) = kept.end(&player, clean).await {
         player.trouble(format!("{error:#}"));
-    }
-    if let Err(error) = player.write(&journal, started_at, start.elapsed()) {
-        player.trouble(format!("{} cannot be written: {error}", player.job.journal));
     }
     let status = serde_json::to_value(journal.status).ok().and_then(|status| status.as_str().map(str::to_owned));
     player.say(&Event::Finished {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Player;
-use super::record::{Intent, Record};
+use super::record::{Intent, Record, Shared};
 use super::said::now;
 use crate::agent::kernel::child::outlives_us;
 use crate::program::{self, Program};
@@ -34,6 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Whispered {
     pub secrets: Map<String, Value>,
     pub environment: BTreeMap<String, String>,
+    pub settings: Value,
     /// Of the process that it guards.
     pub pid: u32,
 }
@@ -45,7 +47,7 @@ pub struct Kept {
 }
 
 struct Held {
-    record: RefCell<Record>,
+    record: Shared,
     /// Ends when the guard has.
     guard: JoinHandle<()>,
     /// Its end means that this process has ended.
@@ -55,21 +57,27 @@ struct Held {
 impl Kept {
     /// The rollbacks are on disk and the guard waits. Where there are none, or they are never to be played, there is nothing to keep.
     pub async fn keep(&mut self, player: &Player, stop: &CancellationToken) -> anyhow::Result<()> {
-        if player.experiment.rollbacks.is_empty() || player.job.rollbacks == Rollbacks::Never {
+        // A control may still declare some.
+        let none = player.experiment().rollbacks.is_empty() && !player.has_controls();
+        if none || player.job.rollbacks == Rollbacks::Never {
             return Ok(());
         }
         let directory = player.around.directory.path()?;
         let mut job = player.job.clone();
-        (job.secrets, job.environment) = Default::default();
-        let intent = Intent { job, configuration: player.values.configuration.clone(), started: now() };
+        (job.secrets, job.environment, job.settings) = Default::default();
+        if player.has_controls() {
+            job.text = player.experiment().raw.to_string();
+        }
+        let intent = Intent { job, configuration: player.values().configuration.clone(), started: now() };
         let record = Record::create(directory, &intent).context("they cannot be written")?;
         let (ours, theirs) = UnixStream::pair()?;
         let mut guard = start(directory, theirs)?;
         ours.set_nonblocking(true)?;
         let mut line = tokio::net::UnixStream::from_std(ours)?;
         let whispered = Whispered {
-            secrets: player.values.secrets.clone(),
+            secrets: player.values().secrets.clone(),
             environment: player.around.environment.clone(),
+            settings: player.job.settings.clone(),
             pid: std::process::id(),
         };
         line.write_all(format!("{}\n", serde_json::to_string(&whispered)?).as_bytes()).await?;
@@ -82,7 +90,9 @@ impl Kept {
             let _ = guard.wait().await;
             unguarded.cancel();
         });
-        self.held = Some(Held { record: RefCell::new(record), guard, line });
+        let record = Rc::new(RefCell::new(record));
+        player.record.replace(Some(record.clone()));
+        self.held = Some(Held { record, guard, line });
         Ok(())
     }
 

@@ -4,11 +4,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use squall_experiments::chaos_toolkit::controls::Level;
 use squall_experiments::chaos_toolkit::job::Event;
-use squall_experiments::chaos_toolkit::journal::{Heading, Journal};
+use squall_experiments::chaos_toolkit::journal::{Heading, Journal, without_secrets};
 use squall_experiments::chaos_toolkit::secrets::Redactor;
+use tokio_util::sync::CancellationToken;
 
 use super::activity::Player;
+use super::python::MAIN;
 use crate::clock;
 
 /// A line of JSON on standard output, without secrets. Whoever should read it may be gone.
@@ -31,17 +34,26 @@ pub fn now() -> String {
 }
 
 impl Player {
-    /// The journal where the user wants it. `started_at` is of [`now`].
-    pub fn write(&self, journal: &Journal, started_at: &str, took: Duration) -> std::io::Result<()> {
+    /// The last of a run: controls see the whole journal and are cleaned up, and it is written where the user wants it. `started_at` is
+    /// of [`now`].
+    pub async fn close(&self, journal: &mut Journal, started_at: &str, took: Duration, stop: &CancellationToken) {
         let heading = Heading {
-            experiment: &self.values.journaled(&self.experiment.raw, self.job.dry),
+            experiment: &self.values().journaled(&self.experiment().raw, self.job.dry),
             platform: &format!("Linux-{}-{}", read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH),
             node: &read("/proc/sys/kernel/hostname"),
             start: started_at,
             end: &now(),
             duration: took.as_secs_f64(),
         };
-        std::fs::write(&self.job.journal, format!("{:#}\n", journal.to_json(&heading, &self.redactor)))
+        let whole = self.after_part(Level::Experiment, "", MAIN, journal.to_json(&heading), stop).await;
+        self.clean_up_controls(stop).await;
+        if let Err(why) = journal.replaced(&whole) {
+            self.trouble(format!("what a control made of the journal cannot be used: {why}"));
+        }
+        let text = format!("{:#}\n", without_secrets(&whole, &self.redactor));
+        if let Err(error) = std::fs::write(&self.job.journal, text) {
+            self.trouble(format!("{} cannot be written: {error}", self.job.journal));
+        }
     }
 }
 

@@ -38,13 +38,18 @@ pub struct Activity {
     /// Only in a hypothesis.
     pub tolerance: Option<Value>,
     pub raw: Value,
+    /// The JSON pointer of `raw` in the experiment.
+    pub at: String,
 }
 
 /// Collects what is wrong, each with its JSON pointer.
+#[derive(Default)]
 pub(super) struct Checker<'a> {
     pub problems: Vec<Problem>,
-    /// Every activity that `ref` can name.
-    pub named: Vec<(&'a str, &'a Value)>,
+    /// Every activity that `ref` can name, and where it is.
+    pub named: Vec<(&'a str, String, &'a Value)>,
+    /// Every name of a control that `ref` can name.
+    pub known_controls: Vec<&'a Value>,
 }
 
 impl<'a> Checker<'a> {
@@ -67,30 +72,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Controls are Python modules around the run; a gate that they keep would be gone without them.
-    pub fn no_controls(&mut self, of: &Value, at: &str) {
-        let Some(controls) = of.get("controls") else { return };
-        let listed = controls.as_array().map(Vec::as_slice).unwrap_or_default();
-        for (index, control) in listed.iter().enumerate() {
-            let name = control.get("name").and_then(Value::as_str).unwrap_or("without a name");
-            let message = format!("the control `{}` is not run by Squall", shown(name));
-            self.wrong(
-                format!("{at}/controls/{index}"),
-                message,
-                "remove it, or run this experiment with Chaos Toolkit",
-            );
-        }
-        if !controls.is_array() {
-            self.wrong(format!("{at}/controls"), "`controls` must be a list", "");
-        }
-    }
-
     pub fn activity(&mut self, value: &'a Value, at: &str, tolerance: bool) -> Option<Activity> {
         if !value.is_object() {
             self.wrong(at, "an activity must be a mapping", "");
             return None;
         }
-        self.no_controls(value, at);
+        self.controls(value, at);
         let own = value.get("tolerance");
         if tolerance {
             match own {
@@ -101,10 +88,10 @@ impl<'a> Checker<'a> {
             }
         }
         let background = self.flag(value, at, "background");
-        let raw = match value.get("ref") {
-            None => value,
-            Some(Value::String(name)) => match self.named.iter().rev().find(|(named, _)| named == name) {
-                Some((_, raw)) => raw,
+        let (place, raw) = match value.get("ref") {
+            None => (at.to_owned(), value),
+            Some(Value::String(name)) => match self.named.iter().rev().find(|(named, ..)| named == name) {
+                Some((_, place, raw)) => (place.clone(), *raw),
                 None => {
                     let message = format!("no activity is named `{}`", shown(name));
                     self.wrong(format!("{at}/ref"), message, "`ref` names an activity of the method or the hypothesis");
@@ -122,7 +109,7 @@ impl<'a> Checker<'a> {
         if value.get("ref").is_some() {
             self.problems.truncate(found);
         }
-        activity.map(|activity| Activity { background, tolerance: own.cloned(), ..activity })
+        activity.map(|activity| Activity { background, tolerance: own.cloned(), at: place, ..activity })
     }
 
     fn written(&mut self, raw: &'a Value, at: &str) -> Option<Activity> {
@@ -160,7 +147,7 @@ impl<'a> Checker<'a> {
             }
         };
         let (name, kind, provider) = (name?.to_owned(), kind?, provider?);
-        Some(Activity { name, kind, provider, background: false, tolerance: None, raw: raw.clone() })
+        Some(Activity { name, kind, provider, background: false, tolerance: None, raw: raw.clone(), at: at.to_owned() })
     }
 
     fn provider(&mut self, provider: &'a Value, at: &str) -> Option<Provider> {
@@ -236,7 +223,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn flag(&mut self, of: &Value, at: &str, key: &str) -> bool {
+    pub fn flag(&mut self, of: &Value, at: &str, key: &str) -> bool {
         match of.get(key) {
             None => false,
             Some(Value::Bool(flag)) => *flag,

@@ -3,8 +3,17 @@
 use serde_json::Value;
 
 use super::activity::{Activity, Checker};
+use super::controls;
 use super::strategy::{Rollbacks, Strategy};
 use crate::check::{Problem, shown};
+
+/// A list of activities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Hypothesis,
+    Method,
+    Rollbacks,
+}
 
 /// The steady state.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +39,22 @@ pub struct Experiment {
 }
 
 impl Experiment {
+    pub fn activities(&self, part: Part) -> &[Activity] {
+        match part {
+            Part::Hypothesis => {
+                self.hypothesis.as_ref().map(|hypothesis| hypothesis.probes.as_slice()).unwrap_or_default()
+            }
+            Part::Method => &self.method,
+            Part::Rollbacks => &self.rollbacks,
+        }
+    }
+
+    /// What the experiment itself says of its strategies: where it has a `runtime`, what is not in it is the default.
+    pub fn runtime(&self) -> Option<(Strategy, Rollbacks)> {
+        let given = self.raw.get("runtime")?.as_object().is_some_and(|entries| !entries.is_empty());
+        given.then(|| (self.strategy.unwrap_or_default(), self.rollback_strategy.unwrap_or_default()))
+    }
+
     /// Everything that a provider may do in a run, each with what to call it: configuration, hypothesis, tolerances, method, rollbacks.
     pub fn providers(&self) -> Vec<(String, &Value)> {
         let mut found = Vec::new();
@@ -53,25 +78,29 @@ impl Experiment {
 pub fn check(raw: &Value) -> Result<Experiment, Vec<Problem>> {
     let named = ["/method", "/steady-state-hypothesis/probes"]
         .iter()
-        .filter_map(|at| raw.pointer(at)?.as_array())
-        .flatten()
-        .filter_map(|activity| Some((activity.get("name")?.as_str()?, activity)))
+        .filter_map(|at| Some((at, raw.pointer(at)?.as_array()?)))
+        .flat_map(|(at, list)| {
+            (0..).zip(list).map(move |(index, activity): (usize, _)| (format!("{at}/{index}"), activity))
+        })
+        .filter_map(|(at, activity)| Some((activity.get("name")?.as_str()?, at, activity)))
         .collect();
-    let mut checker = Checker { problems: Vec::new(), named };
+    let known_controls = controls::declared(raw).into_iter().filter(|control| control.get("ref").is_none());
+    let known_controls = known_controls.filter_map(|control| control.get("name")).collect();
+    let mut checker = Checker { problems: Vec::new(), named, known_controls };
     let title = checker.text(raw, "", "title");
     checker.text(raw, "", "description");
-    checker.no_controls(raw, "");
+    checker.controls(raw, "");
     sources(&mut checker, raw);
     let hypothesis = raw.get("steady-state-hypothesis").filter(|hypothesis| !hypothesis.is_null()).and_then(|value| {
         let at = "/steady-state-hypothesis";
-        checker.no_controls(value, at);
+        checker.controls(value, at);
         let title = checker.text(value, at, "title");
         let probes = list(&mut checker, value.get("probes"), &format!("{at}/probes"), true);
         Some(Hypothesis { title: title?.to_owned(), probes })
     });
     let method = list(&mut checker, raw.get("method"), "/method", false);
     let rollbacks = list(&mut checker, raw.get("rollbacks"), "/rollbacks", false);
-    let strategies = runtime(&mut checker, raw);
+    let strategies = checker.runtime(raw);
     match title {
         Some(title) if checker.problems.is_empty() => {
             let configuration = raw.get("configuration").and_then(Value::as_object);
@@ -84,20 +113,22 @@ pub fn check(raw: &Value) -> Result<Experiment, Vec<Problem>> {
     }
 }
 
-/// `runtime`: what the command line's flags of the same name replace.
-fn runtime(checker: &mut Checker<'_>, raw: &Value) -> (Option<Strategy>, Option<Rollbacks>) {
-    let mut named = |part: &str, known: &str, is_known: &dyn Fn(&str) -> bool| {
-        let at = format!("/runtime/{part}/strategy");
-        let value = raw.pointer(&at)?;
-        let name = value.as_str().filter(|name| is_known(name)).map(str::to_owned);
-        if name.is_none() {
-            checker.wrong(at, "this strategy is unknown", format!("expected: {known}"));
-        }
-        name
-    };
-    let hypothesis = named("hypothesis", Strategy::NAMES, &|name| Strategy::named(name).is_some());
-    let rollbacks = named("rollbacks", Rollbacks::NAMES, &|name| Rollbacks::named(name).is_some());
-    (hypothesis.and_then(|name| Strategy::named(&name)), rollbacks.and_then(|name| Rollbacks::named(&name)))
+impl Checker<'_> {
+    /// `runtime`: what the command line's flags of the same name replace.
+    pub fn runtime(&mut self, raw: &Value) -> (Option<Strategy>, Option<Rollbacks>) {
+        let mut named = |part: &str, known: &str, is_known: &dyn Fn(&str) -> bool| {
+            let at = format!("/runtime/{part}/strategy");
+            let value = raw.pointer(&at)?;
+            let name = value.as_str().filter(|name| is_known(name)).map(str::to_owned);
+            if name.is_none() {
+                self.wrong(at, "this strategy is unknown", format!("expected: {known}"));
+            }
+            name
+        };
+        let hypothesis = named("hypothesis", Strategy::NAMES, &|name| Strategy::named(name).is_some());
+        let rollbacks = named("rollbacks", Rollbacks::NAMES, &|name| Rollbacks::named(name).is_some());
+        (hypothesis.and_then(|name| Strategy::named(&name)), rollbacks.and_then(|name| Rollbacks::named(&name)))
+    }
 }
 
 fn list<'a>(checker: &mut Checker<'a>, value: Option<&'a Value>, at: &str, tolerance: bool) -> Vec<Activity> {

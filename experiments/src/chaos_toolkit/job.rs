@@ -26,7 +26,11 @@ pub struct Job {
     pub secrets: Map<String, Value>,
     /// Environment variables of `--var-file`, beside those that squalld has itself.
     pub environment: BTreeMap<String, String>,
-    /// The interpreter of `python` activities.
+    /// Controls of the settings and of `--control-file`.
+    pub controls: Vec<Value>,
+    /// As written, for controls that ask for them. Never written anywhere.
+    pub settings: Value,
+    /// The interpreter of `python` activities and of controls.
     pub python: Option<String>,
     /// Where the journal goes; absolute.
     pub journal: String,

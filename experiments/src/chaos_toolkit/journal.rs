@@ -1,7 +1,7 @@
 //! What a run was: the form of the journal that Chaos Toolkit writes, and what follows from it.
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::activity::Kind;
 use super::secrets::Redactor;
@@ -11,7 +11,7 @@ use crate::run_event::Verdict;
 /// Of chaostoolkit-lib, whose journal this is like: tools look at it.
 pub const FORMAT: &str = "1.44.0";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Completed,
@@ -20,7 +20,7 @@ pub enum Status {
     Interrupted,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActivityStatus {
     Succeeded,
@@ -42,7 +42,7 @@ pub enum Outcome {
 }
 
 /// Times as Chaos Toolkit writes them, `2026-01-31T12:00:00.000000+00:00`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActivityRun {
     pub activity: Value,
     pub output: Value,
@@ -58,24 +58,28 @@ pub struct ActivityRun {
     pub exception: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance_met: Option<bool>,
-    #[serde(skip)]
-    pub kind: Kind,
+    /// What controls put beside it.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 impl ActivityRun {
-    pub fn started(activity: Value, kind: Kind, start: String) -> Self {
-        let (output, tolerance_met) = (Value::Null, None);
+    pub fn started(activity: Value, start: String) -> Self {
         ActivityRun {
             activity,
-            output,
+            output: Value::Null,
             start,
             status: None,
             end: None,
             duration: None,
             exception: None,
-            tolerance_met,
-            kind,
+            tolerance_met: None,
+            more: Map::new(),
         }
+    }
+
+    fn is_action(&self) -> bool {
+        self.activity.get("type").and_then(Value::as_str) == Some(Kind::Action.word())
     }
 
     pub fn ended(&mut self, outcome: &Outcome, end: String, seconds: f64) {
@@ -107,10 +111,13 @@ impl ActivityRun {
 }
 
 /// The hypothesis, looked at once.
-#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct SteadyState {
     pub steady_state_met: Option<bool>,
     pub probes: Vec<ActivityRun>,
+    /// What controls put beside it.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 impl SteadyState {
@@ -210,20 +217,28 @@ impl Journal {
             }
             Some(Status::Aborted | Status::Interrupted) => Verdict::Aborted,
             _ if self.before.as_ref().is_some_and(|state| !state.met()) => Verdict::Inconclusive,
-            _ if self
-                .run
-                .iter()
-                .any(|run| run.kind == Kind::Action && run.status != Some(ActivityStatus::Succeeded)) =>
-            {
+            _ if self.run.iter().any(|run| run.is_action() && run.status != Some(ActivityStatus::Succeeded)) => {
                 Verdict::Inconclusive
             }
             _ => Verdict::Held,
         }
     }
 
+    /// What controls made of the whole.
+    ///
+    /// # Errors
+    /// It is no journal any more, and why: then nothing of it is taken.
+    pub fn replaced(&mut self, whole: &Value) -> Result<(), String> {
+        let status = whole.get("status").map(Status::deserialize).ok_or("it has no `status`")?;
+        let status = status.map_err(|error| format!("its status: {error}"))?;
+        let deviated = whole.get("deviated").and_then(Value::as_bool).ok_or("`deviated` is neither true nor false")?;
+        (self.status, self.deviated) = (Some(status), deviated);
+        Ok(())
+    }
+
     /// Chaos Toolkit's own keys, and `squall-version`.
-    pub fn to_json(&self, heading: &Heading<'_>, redactor: &Redactor) -> Value {
-        let whole = json!({
+    pub fn to_json(&self, heading: &Heading<'_>) -> Value {
+        json!({
             "chaoslib-version": FORMAT,
             "squall-version": env!("CARGO_PKG_VERSION"),
             "platform": heading.platform,
@@ -236,11 +251,18 @@ impl Journal {
             "rollbacks": self.rollbacks,
             "end": heading.end,
             "duration": heading.duration,
-        });
-        let mut shown = redactor.value(&whole);
-        shown["experiment"] = redactor.experiment(heading.experiment);
-        shown
+            "experiment": heading.experiment,
+        })
     }
+}
+
+/// A journal without secrets: of those where they come from, and nothing that is one.
+pub fn without_secrets(journal: &Value, redactor: &Redactor) -> Value {
+    let mut shown = redactor.value(journal);
+    if let Some(experiment) = journal.get("experiment") {
+        shown["experiment"] = redactor.experiment(experiment);
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -248,13 +270,18 @@ mod tests {
     use super::*;
 
     fn run(kind: Kind, provider: &str, outcome: Outcome) -> ActivityRun {
-        let mut run = ActivityRun::started(json!({"name": "a", "provider": {"type": provider}}), kind, "s".into());
+        let activity = json!({"name": "a", "type": kind.word(), "provider": {"type": provider}});
+        let mut run = ActivityRun::started(activity, "s".into());
         run.ended(&outcome, "e".into(), 0.5);
         run
     }
 
     fn state(met: bool, outcome: Outcome) -> SteadyState {
-        SteadyState { steady_state_met: Some(met), probes: vec![run(Kind::Probe, "http", outcome)] }
+        SteadyState {
+            steady_state_met: Some(met),
+            probes: vec![run(Kind::Probe, "http", outcome)],
+            ..SteadyState::default()
+        }
     }
 
     fn done(status: i64) -> Outcome {
@@ -336,10 +363,24 @@ mod tests {
             end: "e",
             duration: 1.0,
         };
-        let shown = journal.to_json(&heading, &Redactor::default());
+        let shown = journal.to_json(&heading);
         let keys: Vec<&str> = shown["run"][0].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys, ["activity", "duration", "end", "exception", "output", "start", "status"]);
         assert_eq!(shown["run"][0]["exception"][0], "chaoslib.exceptions.ActivityFailed: no\n");
         assert_eq!(shown["steady_states"], json!({"before": null, "after": null, "during": []}));
+    }
+
+    #[test]
+    fn what_a_control_makes_of_a_run_or_of_the_journal_is_taken_if_it_still_is_one() {
+        let mut value = serde_json::to_value(run(Kind::Action, "http", done(500))).unwrap();
+        (value["status"], value["ticket"]) = ("failed".into(), 7.into());
+        let run: ActivityRun = serde_json::from_value(value.clone()).unwrap();
+        assert!(run.is_action() && run.status == Some(ActivityStatus::Failed));
+        assert_eq!(serde_json::to_value(&run).unwrap(), value);
+        let mut journal = Journal::default();
+        journal.replaced(&json!({"status": "failed", "deviated": true})).unwrap();
+        assert_eq!((journal.status, journal.deviated), (Some(Status::Failed), true));
+        assert!(journal.replaced(&json!({"status": "fine", "deviated": true})).unwrap_err().contains("status"));
+        assert!(journal.replaced(&json!({"status": "completed"})).unwrap_err().contains("`deviated`"));
     }
 }

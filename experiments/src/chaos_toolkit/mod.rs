@@ -4,11 +4,13 @@
 
 mod activity;
 pub mod configuration;
+pub mod controls;
 mod experiment;
 pub mod job;
 pub mod journal;
 pub mod plan;
 pub mod secrets;
+pub mod settings;
 pub mod strategy;
 pub mod substitution;
 mod tests;
@@ -16,4 +18,4 @@ pub mod tolerance;
 pub mod words;
 
 pub use activity::{Activity, Kind, Provider};
-pub use experiment::{Experiment, Hypothesis, check};
+pub use experiment::{Experiment, Hypothesis, Part, check};

@@ -1,5 +1,7 @@
 //! `secrets`: read from the environment, given to activities, and written nowhere.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use serde_json::{Map, Value};
 
 use super::configuration::Environment;
@@ -101,25 +103,31 @@ impl Values {
     }
 }
 
-/// Takes secrets out of whatever is shown or written.
+/// Takes secrets out of whatever is shown or written. A clone knows what the other learns.
 #[derive(Debug, Default, Clone)]
 pub struct Redactor {
     /// The longest first: one may be part of another.
-    texts: Vec<String>,
+    texts: Arc<RwLock<Vec<String>>>,
 }
 
 impl Redactor {
     pub fn new(secrets: &Map<String, Value>) -> Self {
-        let mut texts = Vec::new();
+        let redactor = Redactor::default();
+        redactor.learn(secrets);
+        redactor
+    }
+
+    /// These are secrets, too.
+    pub fn learn(&self, secrets: &Map<String, Value>) {
+        let mut texts = self.texts.write().unwrap_or_else(PoisonError::into_inner);
         secrets.values().for_each(|value| leaves(value, &mut texts));
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        texts.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         texts.dedup();
-        Redactor { texts }
     }
 
     pub fn text(&self, text: &str) -> String {
         let mut shown = text.to_owned();
-        for secret in &self.texts {
+        for secret in self.texts.read().unwrap_or_else(PoisonError::into_inner).iter() {
             if shown == *secret || (secret.len() >= SHORT && shown.contains(secret.as_str())) {
                 shown = shown.replace(secret.as_str(), HIDDEN);
             }

@@ -21,6 +21,7 @@ fn an_experiment_is_read_and_its_references_are_resolved() {
     let read = parse::chaos_toolkit("e.json", &experiment(|_| {})).unwrap();
     assert_eq!((read.title.as_str(), read.method[0].name.as_str()), ("t", "up"));
     assert!(read.method[0].background && read.method[0].tolerance.is_none());
+    assert_eq!(read.method[0].at, "/steady-state-hypothesis/probes/0");
     assert!(parse::is_chaos_toolkit(&experiment(|_| {})));
     assert!(!parse::is_chaos_toolkit("apiVersion: squall/v1\ntitle: t\nmethod: []\n"));
 }
@@ -39,10 +40,18 @@ fn arguments_of_a_process_keep_the_order_of_the_text_and_so_does_the_configurati
     assert_eq!(read.providers().len(), 3);
 }
 
+fn control(scope: &str) -> Value {
+    json!({"name": "c", "scope": scope, "provider": {"type": "python", "module": "m"}})
+}
+
 #[test]
 fn what_is_not_honoured_is_refused_by_name_and_place() {
     for (pointer, put, said) in [
-        ("/controls", json!([{"name": "gate", "provider": {"type": "python"}}]), "the control `gate`"),
+        ("/controls", json!([{"name": "gate", "provider": {"type": "python"}}]), "`module` is missing"),
+        ("/controls", json!([{"name": "gate", "provider": {"type": "go", "module": "m"}}]), "the provider `go`"),
+        ("/method/0/controls", json!([{"provider": {"type": "python", "module": "m"}}]), "`name` is missing"),
+        ("/rollbacks/0/controls", json!([control("before method")]), "this `scope` is unknown"),
+        ("/controls", json!([{"name": "a", "ref": "b", "provider": {"type": "python", "module": "m"}}]), "named `b`"),
         ("/secrets", json!({"k8s": {"token": {"type": "vault", "path": "a"}}}), "secrets from `vault`"),
         ("/configuration", json!({"port": {"type": "env"}}), "`key` is missing"),
         ("/rollbacks/0/provider/type", json!("grpc"), "the provider `grpc`"),

@@ -248,3 +248,53 @@ fn a_run_that_is_killed_before_its_method_has_nothing_to_undo() {
         said(&output)
     );
 }
+
+#[test]
+fn controls_of_a_run_that_is_killed_are_called_around_its_rollbacks_and_what_they_changed_is_rolled_back() {
+    let module = r#"
+def line(text):
+    with open("calls", "a") as calls:
+        calls.write(text + "\n")
+
+def configure_control(experiment):
+    line("configure")
+
+def before_activity_control(context, experiment):
+    line("before " + context["name"])
+    if context["name"] == "make":
+        rollback = {"type": "process", "path": "touch", "arguments": ["late"]}
+        experiment["rollbacks"].append({"type": "action", "name": "put there", "provider": rollback})
+
+def before_rollback_control(context):
+    raise SystemExit("a control keeps no rollback from being played")
+
+def after_experiment_control(context, state):
+    state["ticket"] = len(state["rollbacks"])
+
+def cleanup_control():
+    line("cleanup")
+"#;
+    let work = tempfile::tempdir().expect("a directory");
+    std::fs::write(work.path().join("ours.py"), module).expect("it is written");
+    let file = work.path().join("file");
+    let action = |name: &str, path: &str, arguments: Value| json!({"type": "action", "name": name, "provider": {"type": "process", "path": path, "arguments": arguments}});
+    let experiment = json!({
+        "title": "t", "description": "d", "controls": [{"name": "ours", "provider": {"type": "python", "module": "ours"}}],
+        "method": [action("make", "touch", json!([file])), long()], "rollbacks": [action("remove", "rm", json!(["-f", file]))],
+    });
+    std::fs::write(work.path().join("e.json"), experiment.to_string()).expect("it is written");
+    let mut command = squall(work.path());
+    command.args(["run", "e.json", "--python", "python3"]).env("PYTHONPATH", work.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = Run { squall: command.spawn().expect("it starts"), work };
+    run.under_way();
+    kill(run.runner());
+    let (output, work) = run.end();
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(!file.exists() && work.path().join("late").exists(), "{}", said(&output));
+    let calls = std::fs::read_to_string(work.path().join("calls")).expect("calls");
+    let before = ["configure", "before make", "before long"];
+    let by_the_guard = ["configure", "before remove", "before put there", "cleanup"];
+    assert_eq!(calls.lines().collect::<Vec<_>>(), [&before[..], &by_the_guard].concat(), "{}", said(&output));
+    assert_eq!((&journal(work.path())["ticket"], records(work.path()).len()), (&json!(2), 0));
+}
