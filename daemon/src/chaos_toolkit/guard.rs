@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -26,7 +27,7 @@ use crate::agent::kernel::trim;
 use crate::clock::Instant;
 use crate::process_life::small_runtime;
 
-/// What a dead run had started dies right after its descriptors are closed; longer than that is not waited for.
+/// What a dead run had started is ended right after it; longer than that is not waited for.
 const DYING: Duration = Duration::from_secs(2);
 
 pub fn run(directory: &Path) -> anyhow::Result<()> {
@@ -50,7 +51,7 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
     if rest.ends_with(&[super::rollbacks::GOODBYE]) {
         return Ok(());
     }
-    await_its_death(whispered.pid);
+    await_its_death(whispered.pid, directory);
     let state = record.read()?;
     if state.over {
         return Ok(());
@@ -61,10 +62,12 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
     undo(left, start, &mut record)
 }
 
-/// Its children are killed when it is gone and not when its line closes: no activity may still work against its rollback.
-fn await_its_death(pid: u32) {
+/// What it had started is ended after it, by keepers, and its line closes before: no activity may still work against its rollback.
+fn await_its_death(pid: u32, directory: &Path) {
     let start = Instant::now();
-    while parent_id() == pid && start.elapsed() < DYING {
+    let lock = File::open(directory.join(super::LOCK)).ok();
+    let dying = || parent_id() == pid || lock.as_ref().is_some_and(|lock| lock.try_lock().is_err());
+    while dying() && start.elapsed() < DYING {
         std::thread::sleep(Duration::from_millis(1));
     }
 }

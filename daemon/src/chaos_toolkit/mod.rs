@@ -16,9 +16,11 @@ mod record;
 mod role;
 mod rollbacks;
 mod said;
+mod tree;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,15 +56,20 @@ impl Surroundings {
 pub struct Directory {
     above: PathBuf,
     made: OnceCell<PathBuf>,
+    /// Locked while this process or a keeper of what it started lives.
+    lock: OnceCell<File>,
 }
+
+/// Beside the rollbacks.
+const LOCK: &str = "under-way";
 
 impl Directory {
     fn below(above: &Path) -> Self {
-        Directory { above: above.join("chaos-toolkit"), made: OnceCell::new() }
+        Directory { above: above.join("chaos-toolkit"), made: OnceCell::new(), lock: OnceCell::new() }
     }
 
     fn existing(path: &Path) -> Self {
-        Directory { above: PathBuf::new(), made: OnceCell::from(path.to_owned()) }
+        Directory { above: PathBuf::new(), made: OnceCell::from(path.to_owned()), lock: OnceCell::new() }
     }
 
     fn path(&self) -> anyhow::Result<&Path> {
@@ -73,6 +80,17 @@ impl Directory {
         let path = self.above.join(uuid::Uuid::now_v7().to_string());
         new_private_dir(&path)?;
         Ok(self.made.get_or_init(|| path))
+    }
+
+    /// None while there is no directory, and so nobody who would wait for the end of what is started.
+    fn lock(&self) -> std::io::Result<Option<&File>> {
+        let Some(path) = self.made.get() else { return Ok(None) };
+        if let Some(lock) = self.lock.get() {
+            return Ok(Some(lock));
+        }
+        let lock = File::create(path.join(LOCK))?;
+        lock.try_lock_shared()?;
+        Ok(Some(self.lock.get_or_init(|| lock)))
     }
 
     fn remove(&self) -> anyhow::Result<()> {

@@ -14,8 +14,7 @@ use squall_experiments::chaos_toolkit::words::words;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::Surroundings;
-use crate::agent::kernel::child::dies_with_this_thread;
-use crate::process_group::Group;
+use super::tree::Tree;
 use crate::program::{self, Program};
 
 /// Of each stream. More is an activity that went wrong.
@@ -52,18 +51,17 @@ async fn started(
 ) -> std::io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
     let mut command = program::command(Program::OfTheUser { path: program }, arguments)?;
     command.envs(&around.environment).stdout(Stdio::piped()).stderr(Stdio::piped());
-    dies_with_this_thread(&mut command);
-    let mut group = Group::start(command)?;
-    let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
+    let mut tree = Tree::start(command, around.directory.lock()?)?;
+    let (stdout, stderr) = (tree.child.stdout.take(), tree.child.stderr.take());
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let status = {
         let mut both = std::pin::pin!(async { tokio::try_join!(read(stdout, &mut out), read(stderr, &mut err)) });
         tokio::select! {
             read = &mut both => {
                 read?;
-                group.child.wait().await?
+                tree.child.wait().await?
             }
-            status = group.child.wait() => {
+            status = tree.child.wait() => {
                 let status = status?;
                 if let Ok(read) = tokio::time::timeout(REST, &mut both).await {
                     read?;

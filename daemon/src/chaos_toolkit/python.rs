@@ -1,4 +1,4 @@
-//! `python`: one interpreter for a run, in which functions are called; it lives only while this thread does.
+//! `python`: one interpreter for a run, in which functions are called; it ends with the run, and so does all that it starts.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,9 +17,8 @@ use tokio::process::ChildStdin;
 use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::Surroundings;
-use crate::agent::kernel::child::dies_with_this_thread;
+use super::tree::Tree;
 use crate::private_file::write_private;
-use crate::process_group::Group;
 use crate::program::{self, Program};
 
 const DRIVER: &str = include_str!("driver.py");
@@ -61,7 +60,7 @@ struct Live {
     waiting: Waiting,
     next: u64,
     /// Killed when this is dropped.
-    _group: Group,
+    _tree: Tree,
 }
 
 /// Started when it is first needed, and again after [`Python::stop`].
@@ -191,11 +190,12 @@ fn start(around: &Surroundings) -> anyhow::Result<Live> {
     write_private(&script, DRIVER.as_bytes())?;
     let mut command = program::command(Program::OfTheUser { path: &interpreter }, [&script])?;
     command.envs(&around.environment).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    dies_with_this_thread(&mut command);
-    let mut group = Group::start(command).with_context(|| format!("{} cannot be started", interpreter.display()))?;
-    let stdin = group.child.stdin.take().context("no pipe to the interpreter")?;
-    let stdout = group.child.stdout.take().context("no pipe from the interpreter")?;
-    let stderr = group.child.stderr.take().context("no pipe from the interpreter")?;
+    let lock = around.directory.lock()?;
+    let mut tree =
+        Tree::start(command, lock).with_context(|| format!("{} cannot be started", interpreter.display()))?;
+    let stdin = tree.child.stdin.take().context("no pipe to the interpreter")?;
+    let stdout = tree.child.stdout.take().context("no pipe from the interpreter")?;
+    let stderr = tree.child.stderr.take().context("no pipe from the interpreter")?;
     let redactor = around.redactor.clone();
     tokio::spawn(async move {
         let mut lines = BufReader::new(stderr).lines();
@@ -223,7 +223,7 @@ fn start(around: &Surroundings) -> anyhow::Result<Live> {
             waiting.take();
         }
     });
-    Ok(Live { stdin, waiting, next: 0, _group: group })
+    Ok(Live { stdin, waiting, next: 0, _tree: tree })
 }
 
 /// A path, or a name to be looked for.

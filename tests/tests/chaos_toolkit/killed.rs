@@ -42,7 +42,7 @@ impl Run {
         }
         std::fs::write(work.path().join("e.json"), experiment.to_string()).expect("it is written");
         let mut command = squall(work.path());
-        command.args(["run", "e.json", "--hypothesis-strategy", strategy]).env("PLACE", &file);
+        command.args(["run", "e.json", "--python", "python3", "--hypothesis-strategy", strategy]).env("PLACE", &file);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Run { squall: command.spawn().expect("it starts"), work }
     }
@@ -64,8 +64,7 @@ impl Run {
     fn under_way(&self) -> u32 {
         let mut found = None;
         let there = wait_until(PATIENCE, || {
-            let squalld = children(self.squall.id());
-            let mut all = squalld.into_iter().flat_map(children);
+            let mut all = children(self.squall.id()).into_iter().flat_map(started_by);
             found = all.rfind(|pid| command_line(*pid).ends_with(&format!("sleep {LONG}")));
             found.is_some()
         });
@@ -98,6 +97,11 @@ fn children(of: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
     let listed = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
     listed.flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// Below the keepers of what squalld has started.
+fn started_by(squalld: u32) -> impl DoubleEndedIterator<Item = u32> {
+    children(squalld).into_iter().flat_map(children)
 }
 
 fn command_line(pid: u32) -> String {
@@ -154,10 +158,43 @@ fn a_run_that_is_killed_in_an_action_behind_it_or_in_the_hypothesis_is_rolled_ba
 }
 
 #[test]
+fn what_an_action_had_started_ends_with_a_run_that_is_killed_also_in_another_session_and_its_guard_waits_for_it() {
+    let script = r#"
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        with open("left.new", "w") as left:
+            left.write(str(os.getpid()))
+        os.rename("left.new", "left")
+        while True:
+            open("file", "w").close()
+    os._exit(0)
+time.sleep(60)
+"#;
+    let provider = json!({"type": "process", "path": "python3", "arguments": ["-c", script]});
+    let python =
+        json!({"type": "python", "module": "os", "func": "system", "arguments": {"command": "exec python3 script.py"}});
+    for provider in [provider, python] {
+        let run = Run::start(Value::Null, &[json!({"type": "action", "name": "forks", "provider": provider})], &[]);
+        std::fs::write(run.work.path().join("script.py"), script).expect("it is written");
+        let left = run.work.path().join("left");
+        assert!(wait_until(PATIENCE, || left.exists()), "it does not start");
+        let left: u32 = std::fs::read_to_string(left).expect("a number").parse().expect("a number");
+        assert!(command_line(left).contains("python3"));
+        kill(run.runner());
+        let (output, work) = run.end();
+        assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+        // What goes on making the file would make it again after its rollback.
+        assert!(!work.path().join("file").exists() && command_line(left).is_empty(), "{}", said(&output));
+    }
+}
+
+#[test]
 fn a_run_that_is_killed_while_it_rolls_back_is_rolled_back_to_the_end() {
     let slow = json!({"type": "action", "name": "slow", "provider": {"type": "process", "path": "sleep", "arguments": ["1.5"]}});
     let run = Run::start(Value::Null, &[], &[slow]);
-    let rolls_back = || children(run.runner()).into_iter().any(|pid| command_line(pid).ends_with("sleep 1.5"));
+    let rolls_back = || started_by(run.runner()).any(|pid| command_line(pid).ends_with("sleep 1.5"));
     assert!(wait_until(PATIENCE, || !children(run.squall.id()).is_empty()) && wait_until(PATIENCE, rolls_back));
     kill(run.runner());
     let (output, work) = run.end();
