@@ -13,6 +13,7 @@ pub mod clock;
 pub mod coordinator;
 pub mod dev;
 pub mod guard;
+mod http_client;
 pub mod private_file;
 mod process_group;
 pub mod process_life;

@@ -81,7 +81,7 @@ fn client(provider: &Value, values: &Values, secure: bool) -> Result<Client, Out
     if provider.get("verify_tls").and_then(Value::as_bool) == Some(false) {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    builder.build().map_err(|error| Outcome::Broken(format!("no HTTP client can be made: {}", causes(&error))))
+    builder.build().map_err(|error| Outcome::Broken(crate::http_client::why_none(&error)))
 }
 
 /// To connect, and between two pieces of an answer.

@@ -48,6 +48,25 @@ fn a_server_gets_the_requests_that_were_asked_for() {
 }
 
 #[test]
+fn a_host_without_ca_certificates_surges_over_http_and_says_what_https_needs() {
+    let test = "a_host_without_ca_certificates_surges_over_http_and_says_what_https_needs";
+    let Some(scene) = Scene::set(test) else { return };
+    services::web(scene.host("a"));
+    for place in ["/etc/ssl", "/usr/share/ca-certificates", "/usr/lib/ssl"] {
+        if std::path::Path::new(place).exists() {
+            scene.host("b").small_disk(place, "64k");
+        }
+    }
+    let fleet = scene.fleet_under(POLICY);
+    let mut run = fleet.submit(&experiment(&step("rate: 20, minSuccess: 90%", "1s")));
+    run.finish_as(Verdict::Held);
+    let secure = step("rate: 20", "1s").replace("http://a.lab/", "https://a.lab/");
+    let mut run = fleet.submit(&experiment(&secure));
+    run.finish_as(Verdict::Refused);
+    assert!(run.story().contains("an https target needs CA certificates"), "{}", run.story());
+}
+
+#[test]
 fn requests_that_were_due_while_the_server_stood_still_count_with_their_whole_wait() {
     let test = "requests_that_were_due_while_the_server_stood_still_count_with_their_whole_wait";
     let Some(scene) = Scene::set(test) else { return };

@@ -13,7 +13,6 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use rand::SeedableRng as _;
 use rand::distr::Distribution as _;
@@ -53,6 +52,7 @@ pub fn prepare(effect: &Load) -> Result<Prepared, Refusal> {
             None => hosts.push((host, addresses)),
         }
     }
+    client(effect, &hosts).map_err(|error| Refusal(format!("{error:#}")))?;
     Ok(Prepared { hold: Hold::Load { load: effect.clone(), hosts }, traces: Vec::new() })
 }
 
@@ -98,7 +98,7 @@ fn note(shared: &Shared, what: impl FnOnce(&mut Seen)) {
 }
 
 pub fn hold(load: &Load, hosts: &[(String, Vec<SocketAddr>)], tether: &mut Tether) -> anyhow::Result<Outcome> {
-    let client = client(hosts)?;
+    let client = client(load, hosts)?;
     let seen = Seen {
         latency: Histogram::new_with_bounds(1, 3_600_000_000, 3)?,
         due: 0,
@@ -135,18 +135,23 @@ pub fn hold(load: &Load, hosts: &[(String, Vec<SocketAddr>)], tether: &mut Tethe
     Ok(outcome(load, &seen, lasted))
 }
 
-/// Speaks to these addresses and no others, whatever a name means later and wherever an answer points.
-fn client(hosts: &[(String, Vec<SocketAddr>)]) -> anyhow::Result<Client> {
+/// Speaks to these addresses and no others, whatever a name means later and wherever an answer points. The system's certificates are read
+/// only where a URL needs them: a host may have none.
+fn client(load: &Load, hosts: &[(String, Vec<SocketAddr>)]) -> anyhow::Result<Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let secure = load.requests.iter().any(|request| parse(&request.url, "0").is_ok_and(|url| url.scheme() == "https"));
     let mut builder = Client::builder().redirect(redirect::Policy::none()).no_proxy().user_agent(concat!(
         "squall/",
         env!("CARGO_PKG_VERSION"),
         " load"
     ));
+    if !secure {
+        builder = builder.tls_certs_only([]);
+    }
     for (host, addresses) in hosts {
         builder = builder.resolve_to_addrs(host, addresses);
     }
-    builder.build().context("no HTTP client can be made")
+    builder.build().map_err(|error| anyhow::anyhow!("{}", crate::http_client::why_none(&error)))
 }
 
 async fn generate(load: Load, client: Client, start: Instant, shared: Shared) {

@@ -158,6 +158,11 @@ fn a_selector_that_means_a_protected_process_is_refused_as_a_whole() {
     let seconds = format!("7{}.5", std::process::id());
     let program = crate::program::Program::Configured { path: Path::new("/usr/bin/sleep") };
     let mut child = crate::program::command(program, [&seconds]).unwrap().spawn().unwrap();
+    // The parent goes on as soon as the exec cannot fail any more; the kernel shows the new command line a moment later.
+    let command_line = format!("/proc/{}/cmdline", child.id());
+    while !std::fs::read_to_string(&command_line).unwrap().contains(&seconds) {
+        std::thread::yield_now();
+    }
     let selector = ProcessSelector { command: Some(format!("*sleep {seconds}")), ..Default::default() };
     let freeze = Effect::Freeze(Freeze { processes: selector });
     let policy = policy(&format!("protect: {{processes: {{pids: [{}]}}}}\n", child.id()));

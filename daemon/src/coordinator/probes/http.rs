@@ -55,7 +55,7 @@ fn build(names: &Names, with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::Cl
         // A kept connection would hide what a fault does to new ones, and it belongs to the latency.
         .pool_max_idle_per_host(0)
         .user_agent(concat!("squall/", env!("CARGO_PKG_VERSION")));
-    with(builder).build().map_err(|error| format!("no HTTP client can be made: {}", causes(&error)))
+    with(builder).build().map_err(|error| crate::http_client::why_none(&error))
 }
 
 struct Resolver(Names);
