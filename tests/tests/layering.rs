@@ -23,7 +23,7 @@ const PURE_MORE: [&str; 9] =
     ["croner", "fancy-regex", "quick-junit", "saphyr-parser", "serde_json_path", "sha2", "statrs", "thiserror", "uuid"];
 
 /// Where the daemon may use system calls (`nix`, `libc`): effects and kernel, and what only reads the host or holds processes.
-const TOUCHES_THE_KERNEL: [&str; 14] = [
+const TOUCHES_THE_KERNEL: [&str; 15] = [
     "daemon/src/agent/effects/",
     "daemon/src/agent/kernel/",
     "daemon/src/agent/facts.rs",
@@ -38,6 +38,8 @@ const TOUCHES_THE_KERNEL: [&str; 14] = [
     "daemon/src/process_group.rs",
     // Ignores the signals that would end it before its work.
     "daemon/src/chaos_toolkit/guard.rs",
+    // Puts a process above a program that ends all that the program started.
+    "daemon/src/chaos_toolkit/tree.rs",
     // Asks the kernel who is at the other end of a unix socket.
     "daemon/src/coordinator/unix_socket.rs",
     // Sees that a directory is its own user's, and no link.
