@@ -8,6 +8,7 @@ mod rig;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,6 +38,7 @@ fn hold(role: &str, place: &Path) -> Hold {
             },
             spared: Vec::new(),
             nowhere: None,
+            inside: None,
         },
         "signal" => {
             let signal = SendSignal { processes, signal: SignalName::Kill, repeat: None, back_within: None };
@@ -65,7 +67,8 @@ fn inside() {
     // It may not be signalled from in there: it ends with this thread.
     std::mem::forget(target);
     match role.as_str() {
-        "agent" => sandbox::enter_agent(),
+        "agent" => sandbox::enter_agent(false),
+        "agent of containers" => sandbox::enter_agent(true),
         role => sandbox::enter_holder(&hold(role, &place)),
     }
     let found = attempts(&place, pid);
@@ -96,6 +99,11 @@ fn attempts(place: &Path, pid: i32) -> Vec<(&'static str, i32)> {
         call(unsafe { syscall(number, a, b, c, d, e) })
     };
     let write = |name: &str| io(fs::write(place.join(name), "x"));
+    // Its own, which changes nothing.
+    let enter = |kind: &str, flag: c_int| {
+        let Ok(file) = fs::File::open(format!("/proc/self/ns/{kind}")) else { return -1 };
+        with(Capability::SysAdmin, || raw(SYS_setns, [file.as_raw_fd().into(), flag.into(), 0, 0, 0]))
+    };
     let tmpfs = c"tmpfs".as_ptr();
     vec![
         ("exec", io(Command::new("/bin/true").status())),
@@ -103,6 +111,8 @@ fn attempts(place: &Path, pid: i32) -> Vec<(&'static str, i32)> {
         ("mount", call(unsafe { syscall(SYS_mount, tmpfs, c"/nowhere".as_ptr(), tmpfs, 0, nothing) })),
         ("unshare", raw(SYS_unshare, [CLONE_NEWNET.into(), 0, 0, 0, 0])),
         ("setns", raw(SYS_setns, [0, 0, 0, 0, 0])),
+        ("enter a network", enter("net", CLONE_NEWNET)),
+        ("enter other names", enter("uts", CLONE_NEWUTS)),
         ("clone into a namespace", raw(SYS_clone, [(CLONE_NEWNET | SIGCHLD).into(), 0, 0, 0, 0])),
         ("clone3", raw(SYS_clone3, [0, 0, 0, 0, 0])),
         ("bpf", raw(SYS_bpf, [0, 0, 0, 0, 0])),
@@ -183,6 +193,7 @@ impl Inside {
             "mount",
             "unshare",
             "setns",
+            "enter other names",
             "clone into a namespace",
             "bpf",
             "module",
@@ -199,15 +210,37 @@ impl Inside {
 #[test]
 fn an_agent_starts_its_own_and_reads_but_changes_neither_mounts_nor_kernel_nor_what_is_others() {
     let Some(agent) = Inside::of("an_agent_starts_its_own_and_reads", "agent") else { return };
-    agent.never().done(&["exec", "thread", "socket inet", "socket netlink", "socket unix", "signal", "ptrace seize"]);
+    agent.never().forbidden(&["enter a network"]).done(&[
+        "exec",
+        "thread",
+        "socket inet",
+        "socket netlink",
+        "socket unix",
+        "signal",
+        "ptrace seize",
+    ]);
     agent.forbidden(&["write where another user is"]).done(&["write there for an undo"]);
+}
+
+#[test]
+fn an_agent_whose_policy_allows_the_networks_of_containers_enters_networks_and_nothing_else() {
+    let Some(agent) = Inside::of("an_agent_whose_policy_allows_the_networks", "agent of containers") else { return };
+    agent.never().done(&["enter a network", "exec", "thread", "socket netlink", "signal"]);
 }
 
 #[test]
 fn the_holder_of_a_network_fault_writes_no_file_and_starts_nothing() {
     let Some(filter) = Inside::of("the_holder_of_a_network_fault", "filter") else { return };
     filter.never().done(&["socket netlink", "socket inet", "thread"]);
-    filter.forbidden(&["exec", "socket unix", "signal", "ptrace seize", "ptrace peek", "its oom score"]);
+    filter.forbidden(&[
+        "enter a network",
+        "exec",
+        "socket unix",
+        "signal",
+        "ptrace seize",
+        "ptrace peek",
+        "its oom score",
+    ]);
     filter.forbidden(&["write where it fills", "write elsewhere", "write there for an undo"]);
 }
 

@@ -40,7 +40,7 @@ pub enum Effect {
 }
 
 /// Which packets. Empty lists mean "any"; all conditions must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flow {
     /// Addresses at the other end. Empty: everyone.
@@ -57,6 +57,9 @@ pub struct Flow {
     pub remote_ports: Vec<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// In the network namespace of these processes (all of them must share one, and not the host's); None: in the host's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<ProcessSelector>,
     /// Flows never touched, resolved by the agent when it applies the effect (it knows its coordinator and the live sessions).
     pub spare: Vec<Spare>,
 }
@@ -364,8 +367,12 @@ impl Effect {
     /// One writer per key and node.
     pub fn conflict_key(&self) -> ConflictKey {
         ConflictKey(match self {
-            Effect::PacketFilter(e) => format!("network:{}", e.flow.interface.as_deref().unwrap_or("all")),
-            Effect::PacketDelay(e) => format!("network:{}", e.flow.interface.as_deref().unwrap_or("all")),
+            Effect::PacketFilter(PacketFilter { flow, .. }) | Effect::PacketDelay(PacketDelay { flow, .. }) => {
+                match &flow.inside {
+                    Some(processes) => format!("network-of:{processes}"),
+                    None => format!("network:{}", flow.interface.as_deref().unwrap_or("all")),
+                }
+            }
             Effect::Signal(e) => format!("process:{}", e.processes),
             Effect::Freeze(e) => format!("process:{}", e.processes),
             Effect::HoldSpace(e) => format!("filesystem:{}", e.path),

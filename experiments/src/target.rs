@@ -49,7 +49,8 @@ pub struct Target {
     /// Default: all that match.
     #[serde(default)]
     pub pick: Pick,
-    /// Which processes on each node, for process faults.
+    /// Which processes on each node, for process faults. For network faults: in the network that these have for themselves (those of
+    /// one container); default: in the node's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<ProcessSelector>,
     /// Which interface, for network faults. Default: all but loopback.

@@ -89,12 +89,12 @@ pub fn resolved(effect: &Effect, coordinator: Option<std::net::SocketAddr>) -> H
     match effect.clone() {
         Effect::PacketFilter(filter) => {
             let spared = squalld::agent::spared::resolve(&filter.flow, coordinator);
-            Hold::PacketFilter { table, filter, spared, nowhere: network::queue_kind() }
+            Hold::PacketFilter { table, filter, spared, nowhere: network::queue_kind(), inside: None }
         }
         Effect::PacketDelay(delay) => {
             let spared = squalld::agent::spared::resolve(&delay.flow, coordinator);
             let kind = network::queue_kind();
-            Hold::PacketDelay { table, delay, spared, queue: 2000, kind, interfaces: Vec::new() }
+            Hold::PacketDelay { table, delay, spared, queue: 2000, kind, interfaces: Vec::new(), inside: None }
         }
         other => panic!("{} is no network effect", other.name()),
     }

@@ -50,6 +50,7 @@ fn context() -> Context {
         own_processes: Vec::new(),
         state_dir: PathBuf::from("/nonexistent"),
         services: Vec::new(),
+        networks: false,
     }
 }
 
@@ -61,7 +62,7 @@ fn interface(host: &Host) -> u32 {
 fn hold(host: &Host, delay: PacketDelay) -> Hold {
     match resolved(&Effect::PacketDelay(delay), None) {
         Hold::PacketDelay { table, delay, spared, queue, kind, .. } => {
-            Hold::PacketDelay { table, delay, spared, queue, kind, interfaces: vec![interface(host)] }
+            Hold::PacketDelay { table, delay, spared, queue, kind, interfaces: vec![interface(host)], inside: None }
         }
         other => panic!("{other:?}"),
     }

@@ -242,7 +242,7 @@ fn management_flows_survive_the_loss_of_everything() {
     let mut filter = cut();
     filter.flow.peers.clear();
     let coordinator = "10.77.0.2:7400".parse().unwrap();
-    let Hold::PacketFilter { table, filter, mut spared, nowhere } =
+    let Hold::PacketFilter { table, filter, mut spared, nowhere, inside } =
         resolved(&Effect::PacketFilter(filter), Some(coordinator))
     else {
         panic!("a packet filter is held as one")
@@ -250,7 +250,7 @@ fn management_flows_survive_the_loss_of_everything() {
     for flow in spared.iter_mut().filter(|flow| flow.why.starts_with("SSH")) {
         flow.local_port = Some(2222);
     }
-    let holding = Holding::start(a, Hold::PacketFilter { table, filter, spared, nowhere }, LONG);
+    let holding = Holding::start(a, Hold::PacketFilter { table, filter, spared, nowhere, inside }, LONG);
     assert!(!connects(a, "10.77.0.2:7"), "the loss of everything loses nothing");
     assert!(connects(a, "10.77.0.2:7400"), "the coordinator is cut off");
     assert!(connects(b, "10.77.0.1:2222"), "a new login is cut off");

@@ -13,6 +13,8 @@ pub struct Occupied {
     /// Device numbers: two paths may be one filesystem.
     devices: Vec<u64>,
     traces: Vec<Trace>,
+    /// Numbers of networks that are not ours: two containers may share one.
+    networks: Vec<u64>,
 }
 
 impl Occupied {
@@ -22,10 +24,17 @@ impl Occupied {
             Effect::HoldSpace(space) => std::fs::metadata(&space.path).ok().map(|metadata| metadata.dev()),
             _ => None,
         };
+        let traces: Vec<Trace> = traces.cloned().collect();
+        let inside = effects.iter().any(|effect| effect.conflict_key().0.starts_with("network-of:"));
+        let network = |trace: &Trace| match trace {
+            Trace::NftTable { network: Some(network), .. } if inside => Some(network.inode),
+            _ => None,
+        };
         Occupied {
+            networks: traces.iter().filter_map(network).collect(),
             keys: effects.iter().map(Effect::conflict_key).collect(),
             devices: effects.iter().filter_map(device).collect(),
-            traces: traces.cloned().collect(),
+            traces,
         }
     }
 
@@ -33,10 +42,12 @@ impl Occupied {
     pub fn conflict(&self, other: &Occupied) -> Option<String> {
         let key = self.keys.iter().find(|mine| other.keys.iter().any(|theirs| overlap(mine, theirs)));
         let device = || self.devices.iter().any(|device| other.devices.contains(device));
+        let network = || self.networks.iter().any(|network| other.networks.contains(network));
         let trace = || self.traces.iter().find(|trace| other.traces.contains(trace));
         match key {
             Some(key) => Some(key.to_string()),
             None if device() => Some("the same filesystem".to_owned()),
+            None if network() => Some("the same container's network".to_owned()),
             None => trace().map(|trace| match trace {
                 Trace::Frozen { process } => format!("process {}", process.pid),
                 Trace::Service { service, .. } => format!("the service {}", service.name),

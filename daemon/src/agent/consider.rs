@@ -41,6 +41,7 @@ impl Executor {
             own_processes: own.iter().copied().chain(protected.iter().map(|found| found.process)).collect(),
             state_dir: self.settings.state_dir.clone(),
             services: self.policy().services().collect(),
+            networks: self.settings.networks,
         };
         let mut all = Vec::new();
         for (index, effect) in order.effects.iter().enumerate() {

@@ -18,7 +18,10 @@ pub fn run() -> anyhow::Result<()> {
     if !matches!(hold, Hold::Hog { .. }) {
         priority::of_a_holder();
     }
-    effects::before_the_sandbox(&hold);
+    if let Err(error) = effects::before_the_sandbox(&hold) {
+        tether.say(&FromHolder::Failed { why: format!("{error:#}") });
+        return Ok(());
+    }
     sandbox::enter_holder(&hold);
     crash::point("go-heard");
     let held = effects::hold(hold, &mut tether);

@@ -101,6 +101,8 @@ pub struct Settings {
     pub zone: Option<String>,
     pub known_faults: Vec<String>,
     pub starters: Starters,
+    /// Whether it may enter the networks of containers.
+    pub networks: bool,
 }
 
 /// Runs an agent on this thread until `stop` is ready; then everything is reverted. Recovery comes before anything else;
@@ -122,6 +124,8 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
     }
     // After recovery: whatever is wrong with a policy or a certificate, what an agent before this one left is undone.
     let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
+    // One that is for a single command keeps its rights anyway.
+    let networks = policy.container_networks.as_ref().map_or(config.ephemeral, |rule| rule.value);
     let mut starters = Starters::default();
     if !config.ephemeral {
         // On a thread that is not in the sandbox and ends at once; the answers are kept.
@@ -133,7 +137,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
                 .context("the policy names services, which nobody could start again")?;
         }
         kernel::priority::spare_from_the_oom_killer();
-        sandbox::enter_agent();
+        sandbox::enter_agent(networks);
         match kernel::cgroup::given() {
             Ok(group) => tracing::info!("hogs have cgroups of their own in {}", group.display()),
             Err(why) => tracing::debug!("hogs are in the agent's own cgroup: {why}"),
@@ -155,6 +159,7 @@ pub fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>)
         zone: config.zone,
         known_faults: config.known_faults,
         starters,
+        networks,
     };
     let identity = Rc::new(RefCell::new(identity));
     LocalSet::new().block_on(&runtime, async {

@@ -3,6 +3,7 @@
 use squall_experiments::effect::{Hog, HostWide};
 use squall_experiments::units::{Size, Span};
 
+use super::effects::inside::Inside;
 use super::effects::service::Service;
 use super::effects::service::control::Control;
 use super::effects::{Hold, ProcessId, SparedFlow};
@@ -11,11 +12,11 @@ use super::processes::{self, Everyone};
 
 pub fn of(hold: &Hold) -> Vec<String> {
     match hold {
-        Hold::PacketFilter { spared, .. } => flows(spared),
-        Hold::PacketDelay { delay, spared, .. } => {
+        Hold::PacketFilter { spared, inside, .. } => inside.iter().map(network_of).chain(flows(spared)).collect(),
+        Hold::PacketDelay { delay, spared, inside, .. } => {
             let engine = serde_json::to_value(delay.engine).ok().and_then(|name| name.as_str().map(str::to_owned));
             let engine = engine.into_iter().map(|engine| format!("engine {engine}"));
-            engine.chain(flows(spared)).collect()
+            inside.iter().map(network_of).chain(engine).chain(flows(spared)).collect()
         }
         Hold::Signal { signal, own, .. } => match processes::select(&signal.processes, own) {
             Ok(found) => found.iter().map(|found| format!("signals {found}")).collect(),
@@ -64,6 +65,10 @@ fn named(process: ProcessId) -> String {
     let command = procfs::arguments(process.pid).join(" ");
     let name = || procfs::stat(process.pid).map(|stat| stat.name).unwrap_or_default();
     format!("process {} {}", process.pid, if command.is_empty() { name() } else { command })
+}
+
+fn network_of(inside: &Inside) -> String {
+    format!("in the network of {} (namespace {})", named(inside.process), inside.network.inode)
 }
 
 fn flows(spared: &[SparedFlow]) -> Vec<String> {

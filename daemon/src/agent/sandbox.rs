@@ -34,7 +34,8 @@ pub const KEPT: [(Capability, &str); 8] = [
     (Capability::SysNice, "the packet queue is late on a busy host"),
 ];
 
-/// For the first milliseconds of an agent: what this network can do is tried in a network namespace made for it.
+/// For the first milliseconds of an agent: what this network can do is tried in a network namespace made for it. Kept (not in effect) by
+/// one whose policy says `containerNetworks: allow`, to enter those namespaces and, with seccomp, no others.
 pub const AT_START: Capability = Capability::SysAdmin;
 
 /// Of these, what the agent's own thread has in effect: it reads and undoes. The others are for its holders, and for an undo that says so
@@ -64,14 +65,18 @@ fn told(layer: &str, result: anyhow::Result<bool>) {
 }
 
 /// On the agent's own thread, before it starts anything and before it reads a byte from the network.
-pub fn enter_agent() {
-    told("capabilities", capability::keep_only(&kept(), &OF_THE_AGENT).map(|()| true).map_err(Into::into));
+/// `networks`: its policy lets it enter those of containers.
+pub fn enter_agent(networks: bool) {
+    let mut keeps = kept();
+    keeps.extend(networks.then_some(AT_START));
+    told("capabilities", capability::keep_only(&keeps, &OF_THE_AGENT).map(|()| true).map_err(Into::into));
     // Children inherit this filter: what holders need must pass it.
     let needs = Needs {
         sockets: &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
         programs: true,
         trace: Trace::Everything,
         signals: true,
+        networks,
     };
     told("seccomp", seccomp::forbid_all_but(needs).map(|()| true));
 }

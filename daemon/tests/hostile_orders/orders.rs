@@ -218,6 +218,7 @@ fn flow(random: &mut impl Rng) -> Flow {
         local_ports: ports.clone(),
         remote_ports: ports,
         interface: interface.map(|name| text(random, name)),
+        inside: random.random_ratio(1, 4).then(|| selector(random)),
         // The hostile part: nothing is spared, or one thing, or one many times.
         spare: match random.random_range(0..4) {
             0 => Spare::ALL.to_vec(),

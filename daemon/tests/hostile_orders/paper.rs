@@ -16,6 +16,7 @@ pub struct Lists {
 #[derive(Debug, Default, Clone)]
 pub struct Paper {
     pub irreversible: Option<bool>,
+    pub container_networks: Option<bool>,
     pub faults: Lists,
     pub effects: Lists,
     pub interfaces: Lists,
@@ -68,6 +69,7 @@ impl Paper {
     pub fn write(random: &mut impl Rng, ground: &Ground) -> Paper {
         let mut paper = Paper {
             irreversible: *[None, Some(true), Some(false)].choose(random).unwrap(),
+            container_networks: *[None, Some(true), Some(false)].choose(random).unwrap(),
             faults: lists(random, &FAULTS),
             effects: lists(random, &EFFECTS),
             interfaces: lists(random, &INTERFACES),
@@ -117,8 +119,10 @@ impl Paper {
 
     pub fn text(&self, ground: &Ground) -> String {
         let mut text = "apiVersion: squall/v1\nkind: Policy\n".to_owned();
-        if let Some(allowed) = self.irreversible {
-            let _ = writeln!(text, "irreversible: {}", if allowed { "allow" } else { "deny" });
+        for (rule, allowed) in [("irreversible", self.irreversible), ("containerNetworks", self.container_networks)] {
+            if let Some(allowed) = allowed {
+                let _ = writeln!(text, "{rule}: {}", if allowed { "allow" } else { "deny" });
+            }
         }
         for (name, lists) in [("faults", &self.faults), ("effects", &self.effects)] {
             let _ = writeln!(text, "{name}:\n  deny: [{}]", lists.deny.join(", "));

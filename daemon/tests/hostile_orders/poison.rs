@@ -19,15 +19,6 @@ use crate::paper::EFFECTS;
 
 /// Nothing is left out and no `..Default::default()`: a new field stands here or this does not compile.
 fn effects() -> Vec<Effect> {
-    let flow = || Flow {
-        peers: vec!["10.0.0.0/24".parse().unwrap()],
-        direction: Direction::Both,
-        protocol: Some(Protocol::Tcp),
-        local_ports: vec![80],
-        remote_ports: vec![5432],
-        interface: Some("eth0".into()),
-        spare: Spare::ALL.to_vec(),
-    };
     let processes = || ProcessSelector {
         name: Some("nginx".into()),
         command: Some("*nginx: worker*".into()),
@@ -38,6 +29,16 @@ fn effects() -> Vec<Effect> {
         container: Some("shop-web-1".into()),
         port: Some(80),
         pick: Some(Pick { count: Some(1), percent: None, seed: Some(1) }),
+    };
+    let flow = || Flow {
+        peers: vec!["10.0.0.0/24".parse().unwrap()],
+        direction: Direction::Both,
+        protocol: Some(Protocol::Tcp),
+        local_ports: vec![80],
+        remote_ports: vec![5432],
+        interface: Some("eth0".into()),
+        inside: Some(processes()),
+        spare: Spare::ALL.to_vec(),
     };
     let (span, share) = (Span(Duration::from_millis(10)), Percent::new(10.0).unwrap());
     vec![
@@ -120,6 +121,12 @@ const NO_ARGUMENT: [&str; 8] = [
     "headers/x-of",
 ];
 
+/// A network effect chooses its network by processes, too.
+fn is_no_argument(pointer: &str) -> bool {
+    let field = field(pointer).replace("flow/inside/", "processes/");
+    NO_ARGUMENT.contains(&field.as_str())
+}
+
 #[test]
 fn every_text_of_every_order_is_refused_with_a_control_character_or_as_an_option() {
     let mut kinds: Vec<&str> = effects().iter().map(Effect::name).collect();
@@ -155,7 +162,7 @@ fn every_text_of_every_order_is_refused_with_a_control_character_or_as_an_option
                     assert!(!refused, "{}", told());
                     continue;
                 }
-                let option = poison.starts_with('-') && !NO_ARGUMENT.contains(&field(pointer));
+                let option = poison.starts_with('-') && !is_no_argument(pointer);
                 // What was read as a number or as a network is one, and carries nothing of the text any more.
                 let kept = serde_json::to_value(ToAgent::Inject(heard.clone())).unwrap();
                 let kept = kept.pointer(pointer).and_then(Value::as_str) == Some(poison.as_str());
@@ -171,6 +178,7 @@ fn every_text_of_every_order_is_refused_with_a_control_character_or_as_an_option
     {
         assert!(malformed.get(name).is_some_and(|count| *count >= 10), "{name}: {malformed:?}");
     }
+    assert!(malformed.get("flow/inside/container").is_some_and(|count| *count >= 10), "{malformed:?}");
     for name in NO_ARGUMENT {
         assert!(malformed.get(name).is_some_and(|count| *count >= 10), "{name}: {malformed:?}");
     }

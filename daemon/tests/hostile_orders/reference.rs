@@ -25,7 +25,9 @@ pub fn broken(paper: &Paper, order: &Order, ground: &Ground) -> Vec<&'static str
     let mut keep = |percent: f64| kept = kept * (100 - percent as u128) / 100;
     for effect in &order.effects {
         rule("effect", !permits(&paper.effects, kind(effect)));
-        let on_processes = matches!(effect, Effect::Signal(_) | Effect::Freeze(_) | Effect::Unit(_) | Effect::Host(_));
+        let on_processes = matches!(effect, Effect::Signal(_) | Effect::Freeze(_) | Effect::Unit(_) | Effect::Host(_))
+            || matches!(effect, Effect::PacketFilter(it) if it.flow.inside.is_some())
+            || matches!(effect, Effect::PacketDelay(it) if it.flow.inside.is_some());
         rule("pid namespace", on_processes && paper.not_processes.contains(&PROCESSES));
         match effect {
             Effect::PacketFilter(filter) => {
@@ -89,7 +91,10 @@ fn permits(lists: &Lists, name: &str) -> bool {
 }
 
 fn flow(paper: &Paper, flow: &Flow, rule: &mut impl FnMut(&'static str, bool)) {
-    rule("network namespace", paper.not_network.contains(&NETWORK));
+    match flow.inside {
+        Some(_) => rule("container network", paper.container_networks == Some(false)),
+        None => rule("network namespace", paper.not_network.contains(&NETWORK)),
+    }
     match &flow.interface {
         Some(name) => rule("interface", !permits(&paper.interfaces, name)),
         None => rule("no interface", paper.interfaces.allow.is_some()),
@@ -189,6 +194,7 @@ fn bad_flow(flow: &Flow) -> bool {
         || flow.local_ports.len() > 1024
         || flow.remote_ports.len() > 1024
         || flow.interface.as_ref().is_some_and(bad_name)
+        || flow.inside.as_ref().is_some_and(bad_selector)
 }
 
 fn bad_selector(selector: &ProcessSelector) -> bool {

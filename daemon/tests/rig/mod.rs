@@ -34,6 +34,7 @@ pub fn context(tag: &str) -> Context {
         own_processes: Vec::new(),
         state_dir: PathBuf::from("/nonexistent"),
         services: Vec::new(),
+        networks: true,
     }
 }
 

@@ -31,7 +31,8 @@ impl ConflictKey {
                 let (a, b): (Vec<String>, Vec<String>) = (parts(&a), parts(&b));
                 a.starts_with(&b) || b.starts_with(&a)
             }
-            "process" => {
+            // Two selectors that no condition tells apart may mean the same processes, or processes that share a network.
+            "process" | "network-of" => {
                 let condition = |text: &str, field: &str| {
                     text.split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('=').map(str::to_owned))
                 };
@@ -68,6 +69,9 @@ mod tests {
     #[test]
     fn keys_overlap_where_two_effects_could_touch_the_same_thing() {
         assert!(overlap("network:all", "network:eth0"));
+        assert!(!overlap("network:all", "network-of:container=web-1"));
+        assert!(overlap("network-of:name=nginx", "network-of:container=web-1"));
+        assert!(!overlap("network-of:container=web-1", "network-of:container=web-2"));
         assert!(!overlap("network:eth1", "network:eth0"));
         assert!(overlap("filesystem:/var", "filesystem:/var/lib/"));
         assert!(!overlap("filesystem:/var/lib", "filesystem:/var/library"));

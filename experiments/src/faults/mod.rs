@@ -60,7 +60,7 @@ pub enum On {
     Nodes,
     /// `on.processes`, which is required.
     Processes,
-    /// `on.interface`, which may be left out: all but loopback.
+    /// `on.interface`, which may be left out: all but loopback; of the network of `on.processes`, where they are given.
     Interface,
     /// `on.path`, which is required.
     Path,
@@ -172,7 +172,8 @@ impl Entry {
 impl On {
     fn check(self, fault: &str, on: &Target) -> Vec<Mistake> {
         let parts = [
-            ("processes", On::Processes, on.processes.is_some()),
+            // A network fault takes them for the network that they are in.
+            ("processes", On::Processes, on.processes.is_some() && self != On::Interface),
             ("interface", On::Interface, on.interface.is_some()),
             ("path", On::Path, on.path.is_some()),
         ];

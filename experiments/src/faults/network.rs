@@ -71,10 +71,16 @@ impl Reach<'_> {
                 peers.extend(addresses(peer)?);
             }
         }
-        Ok(self.flow_to(scope, peers, self.direction))
+        self.flow_to(scope, node, peers, self.direction)
     }
 
-    pub fn flow_to(&self, scope: &Scope<'_>, mut peers: Vec<IpCidr>, direction: Direction) -> Flow {
+    pub fn flow_to(
+        &self,
+        scope: &Scope<'_>,
+        node: &Node,
+        mut peers: Vec<IpCidr>,
+        direction: Direction,
+    ) -> Result<Flow, String> {
         peers.sort_unstable();
         peers.dedup();
         let sorted = |ports: &[u16]| {
@@ -86,15 +92,16 @@ impl Reach<'_> {
         let mut spare = self.spare.to_vec();
         spare.sort_unstable();
         spare.dedup();
-        Flow {
+        Ok(Flow {
             peers,
             direction,
             protocol: self.protocol,
             local_ports: sorted(self.local_ports),
             remote_ports: sorted(self.remote_ports),
             interface: scope.on.interface.clone(),
+            inside: scope.on.processes.as_ref().map(|_| scope.processes(node)).transpose()?,
             spare,
-        }
+        })
     }
 
     /// What is spared and, louder, what is not.
@@ -127,9 +134,9 @@ pub(super) fn addresses(node: &Node) -> Result<Vec<IpCidr>, String> {
     Ok(node.facts.addresses.iter().map(|address| IpCidr::new_host(*address)).collect())
 }
 
-/// `on.interface` must exist on each chosen node.
+/// `on.interface` must exist on each chosen node. What a container has only its node's agent knows.
 pub(super) fn require_interface(scope: &Scope<'_>) -> Result<(), String> {
-    let Some(wanted) = scope.on.interface.as_deref() else { return Ok(()) };
+    let Some(wanted) = scope.on.interface.as_deref().filter(|_| scope.on.processes.is_none()) else { return Ok(()) };
     let mut reasons = Vec::new();
     for node in &scope.nodes {
         if !node.facts.interfaces.iter().any(|interface| interface.name == wanted) {
@@ -184,6 +191,8 @@ fn engine(
             let hint = if netem.is_none() { "; `engine: netem` or `auto` would work there" } else { "" };
             Err(format!("{} cannot delay packets with a packet queue: {why}{hint}", node.name))
         }
+        // Both ways, and it changes no qdisc of a container.
+        (None, _, None) if scope.on.processes.is_some() => Ok((Engine::PacketQueue, "engine packet-queue".into())),
         (None, None, _) => Ok((Engine::Netem, "engine netem".into())),
         (None, Some(why), None) => {
             Ok((Engine::PacketQueue, format!("engine packet-queue, because netem cannot be used: {why}")))
@@ -203,6 +212,10 @@ fn no_netem(direction: Direction, scope: &Scope<'_>, node: &Node) -> Option<Stri
     // A qdisc sees only what leaves; the agent refuses the rest.
     if direction != Direction::To {
         return Some("it delays only what leaves a node (`direction: to`)".to_owned());
+    }
+    if scope.on.processes.is_some() {
+        // Which interfaces a container has only its node's agent knows, which looks itself.
+        return None;
     }
     let meant = |name: &str| scope.on.interface.as_deref().map_or(name != "lo", |wanted| wanted == name);
     node.facts

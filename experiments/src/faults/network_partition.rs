@@ -245,15 +245,15 @@ fn filters(
     }
     let filter = |(direction, peers): (Direction, Vec<IpCidr>)| {
         (!peers.is_empty()).then(|| {
-            Effect::PacketFilter(PacketFilter {
-                flow: with.reach().flow_to(scope, peers, direction),
+            Ok(Effect::PacketFilter(PacketFilter {
+                flow: with.reach().flow_to(scope, node, peers, direction)?,
                 how: with.how,
                 connections: with.connections,
                 share: Percent::FULL,
-            })
+            }))
         })
     };
-    Ok(by_direction.into_iter().filter_map(filter).collect())
+    by_direction.into_iter().filter_map(filter).collect()
 }
 
 /// The matrix with names; addresses given as `peers` are members of their own at its end.

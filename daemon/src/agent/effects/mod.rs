@@ -18,6 +18,7 @@ pub mod flow_rules;
 pub mod freeze;
 pub mod hog;
 pub mod host;
+pub mod inside;
 pub mod load;
 pub mod packet_delay;
 pub mod packet_filter;
@@ -38,6 +39,7 @@ use squall_experiments::units::Span;
 use crate::agent::kernel::network::Network;
 use crate::agent::kernel::nft::QueueKind;
 use elsewhere::Keeper;
+use inside::Inside;
 use service::Service;
 use tether::{Outcome, Tether};
 
@@ -60,6 +62,8 @@ pub struct Context {
     pub state_dir: PathBuf,
     /// That the node's policy defines.
     pub services: Vec<Service>,
+    /// Whether the networks of containers may be entered.
+    pub networks: bool,
 }
 
 /// An effect with everything resolved: what a holder is told to do. Journaled.
@@ -73,6 +77,9 @@ pub enum Hold {
         /// How a packet is sent to where nobody listens; None: it is dropped, which its sender sees.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         nowhere: Option<QueueKind>,
+        /// None: in the node's own network.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inside: Option<Inside>,
     },
     PacketDelay {
         table: String,
@@ -83,6 +90,8 @@ pub enum Hold {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<QueueKind>,
         interfaces: Vec<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inside: Option<Inside>,
     },
     Signal {
         signal: SendSignal,
@@ -206,8 +215,14 @@ pub struct Refusal(pub String);
 /// Reads, never changes the host.
 pub fn prepare(effect: &Effect, context: &Context) -> Result<Prepared, Refusal> {
     match effect {
-        Effect::PacketFilter(effect) => packet_filter::prepare(effect, context),
-        Effect::PacketDelay(effect) => packet_delay::prepare(effect, context),
+        Effect::PacketFilter(effect) => {
+            let (it, context_there) = (effect.clone(), context.clone());
+            inside::prepare(&effect.flow, context, move || packet_filter::prepare(&it, &context_there))
+        }
+        Effect::PacketDelay(effect) => {
+            let (it, context_there) = (effect.clone(), context.clone());
+            inside::prepare(&effect.flow, context, move || packet_delay::prepare(&it, &context_there))
+        }
         Effect::Signal(effect) => signal::prepare(effect, context),
         Effect::Freeze(effect) => freeze::prepare(effect, context),
         Effect::HoldSpace(effect) => space::prepare(effect, context),
@@ -218,23 +233,33 @@ pub fn prepare(effect: &Effect, context: &Context) -> Result<Prepared, Refusal> 
     }
 }
 
-/// What a holder does before it gives up its rights, and before anything of its effect: a hog goes into its cgroup. Without one it does its
-/// work all the same.
-pub fn before_the_sandbox(hold: &Hold) {
-    if let Hold::Hog { hog, bytes, group: Some(group) } = hold
-        && let Err(error) = hog::group::enter(group, hog, *bytes)
-    {
-        eprintln!("squalld holder: no cgroup of its own at {}: {error}", group.display());
+/// What a holder does before it gives up its rights, and before anything of its effect: a hog goes into its cgroup (without one it does its
+/// work all the same), a network effect into the network that it is for.
+///
+/// # Errors
+/// The effect must not begin.
+pub fn before_the_sandbox(hold: &Hold) -> anyhow::Result<()> {
+    match hold {
+        Hold::Hog { hog, bytes, group: Some(group) } => {
+            if let Err(error) = hog::group::enter(group, hog, *bytes) {
+                eprintln!("squalld holder: no cgroup of its own at {}: {error}", group.display());
+            }
+            Ok(())
+        }
+        Hold::PacketFilter { inside: Some(inside), .. } | Hold::PacketDelay { inside: Some(inside), .. } => {
+            inside.enter()
+        }
+        _ => Ok(()),
     }
 }
 
 /// The life of an effect, in the holder: apply, `tether.active(evidence)`, wait, take back. What it came to, or why it failed.
 pub fn hold(hold: Hold, tether: &mut Tether) -> anyhow::Result<Outcome> {
     match hold {
-        Hold::PacketFilter { table, filter, spared, nowhere } => {
+        Hold::PacketFilter { table, filter, spared, nowhere, inside: _ } => {
             packet_filter::hold(&table, &filter, &spared, nowhere, tether)
         }
-        Hold::PacketDelay { table, delay, spared, queue, kind, interfaces } => {
+        Hold::PacketDelay { table, delay, spared, queue, kind, interfaces, inside: _ } => {
             packet_delay::hold(&table, &delay, &spared, kind.map(|kind| (kind, queue)), &interfaces, tether)
         }
         Hold::Signal { signal, own, protected } => signal::hold(&signal, &own, &protected, tether),

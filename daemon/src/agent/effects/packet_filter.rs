@@ -36,7 +36,7 @@ pub fn prepare(effect: &PacketFilter, context: &Context) -> Result<Prepared, Ref
     let table = free_table(context)?;
     let spared = spared::resolve(&effect.flow, context.coordinator);
     let nowhere = facts::network::queue_kind();
-    let hold = Hold::PacketFilter { table: table.clone(), filter: effect.clone(), spared, nowhere };
+    let hold = Hold::PacketFilter { table: table.clone(), filter: effect.clone(), spared, nowhere, inside: None };
     Ok(Prepared { hold, traces: vec![Trace::NftTable { name: table, network: Network::here().ok() }] })
 }
 

@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 
+use super::capability::{Capability, with};
 use super::child::Place;
 use super::procfs;
 
@@ -41,7 +42,7 @@ impl Network {
     }
 
     /// The same namespace, not a later one of the same number.
-    fn is(&self, other: &Network) -> bool {
+    pub fn is(&self, other: &Network) -> bool {
         let differ = matches!((self.cookie, other.cookie), (Some(one), Some(two)) if one != two);
         self.inode == other.inode && !differ
     }
@@ -88,7 +89,7 @@ impl Network {
     ) -> anyhow::Result<Option<T>> {
         let thread =
             std::thread::Builder::new().name("squall-looks".into()).spawn(move || -> io::Result<Option<T>> {
-                setns(way_in.as_fd(), CloneFlags::CLONE_NEWNET)?;
+                with(Capability::SysAdmin, || setns(way_in.as_fd(), CloneFlags::CLONE_NEWNET))?;
                 let there = Network::here()?;
                 Ok(self.is(&there).then(work))
             })?;

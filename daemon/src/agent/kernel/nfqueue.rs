@@ -201,7 +201,7 @@ fn read_packet(body: &[u8]) -> Option<Packet<'_>> {
 
 /// Queue numbers that some process of this network namespace has bound (/proc/net/netfilter/nfnetlink_queue).
 pub fn taken() -> Vec<u16> {
-    let text = std::fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").unwrap_or_default();
+    let text = std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue").unwrap_or_default();
     text.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
 }
 

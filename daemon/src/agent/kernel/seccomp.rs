@@ -26,7 +26,6 @@ const NEVER: &[c_long] = &[
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
     libc::SYS_unshare,
-    libc::SYS_setns,
     libc::SYS_open_by_handle_at,
     // The kernel itself and its time.
     libc::SYS_init_module,
@@ -104,6 +103,8 @@ pub struct Needs<'a> {
     pub trace: Trace<'a>,
     /// Signals to others.
     pub signals: bool,
+    /// Going into other network namespaces, and into none of another kind.
+    pub networks: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,6 +144,14 @@ fn forbidden(needs: Needs<'_>) -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>
     if !needs.signals {
         never(&[libc::SYS_kill, libc::SYS_tkill, libc::SYS_pidfd_send_signal, libc::SYS_rt_sigqueueinfo]);
     }
+    match needs.networks {
+        false => never(&[libc::SYS_setns]),
+        true => {
+            let others = argument(1, SeccompCmpOp::Ne, libc::CLONE_NEWNET as u64)?;
+            rules.insert(libc::SYS_setns, vec![SeccompRule::new(vec![others])?]);
+        }
+    }
+    let mut never = |calls: &[c_long]| rules.extend(calls.iter().map(|call| (*call, Vec::new())));
     // Nothing on a node listens.
     never(&[libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4]);
     match needs.sockets {

@@ -31,7 +31,7 @@ fn selector(effect: &Effect) -> Option<&ProcessSelector> {
     match effect {
         Effect::Signal(effect) => Some(&effect.processes),
         Effect::Freeze(effect) => Some(&effect.processes),
-        _ => None,
+        _ => flow(effect)?.inside.as_ref(),
     }
 }
 
@@ -142,9 +142,13 @@ impl Policy {
 
     fn flow_refusals(&self, flow: &Flow, place: &Place) -> Vec<String> {
         let mut reasons = Vec::new();
-        if let Some(rule) = self.network_namespaces.iter().find(|rule| rule.value == place.network) {
-            let at = self.at(rule.line);
-            reasons.push(format!("{at}: no network effect in network namespace {}, which is this agent's", rule.value));
+        match (&flow.inside, &self.container_networks) {
+            // Which network that is, is found out later.
+            (Some(_), Some(Rule { value: false, line })) => {
+                reasons.push(format!("{}: no network effect in a container's network on this node", self.at(*line)));
+            }
+            (Some(_), _) => {}
+            (None, _) => reasons.extend(self.network_refusal(place.network, "which is this agent's")),
         }
         match (&flow.interface, &self.interfaces.allow) {
             (Some(interface), _) => reasons.extend(self.interfaces.refusal(self, "interface", interface)),
@@ -168,6 +172,11 @@ impl Policy {
             }
         }
         reasons
+    }
+
+    fn network_refusal(&self, inode: u64, whose: &str) -> Option<String> {
+        let rule = self.network_namespaces.iter().find(|rule| rule.value == inode)?;
+        Some(format!("{}: no network effect in network namespace {inode}, {whose}", self.at(rule.line)))
     }
 
     /// By its real path: a link or `..` does not lead around a rule. Filling one directory fills its whole filesystem, so a
@@ -246,6 +255,10 @@ impl Policy {
                     // Again, for what was really found: a link may have moved since.
                     reasons.extend(self.path_refusal(directory));
                     space.push((directory, *bytes));
+                }
+                Hold::PacketFilter { inside: Some(there), .. } | Hold::PacketDelay { inside: Some(there), .. } => {
+                    let whose = format!("which is that of process {}", there.process.pid);
+                    reasons.extend(self.network_refusal(there.network.inode, &whose));
                 }
                 Hold::Load { hosts, .. } => reasons.extend(self.load_target_refusals(hosts)),
                 Hold::Hog { hog: Hog::Memory { .. }, bytes, .. } => memory = memory.saturating_add(*bytes),

@@ -120,6 +120,9 @@ impl Found {
         if flow.local_ports.len() > MOST_PORTS || flow.remote_ports.len() > MOST_PORTS {
             self.say(format!("more than {MOST_PORTS} ports in one effect"));
         }
+        if let Some(selector) = &flow.inside {
+            self.processes(selector);
+        }
         let Some(name) = &flow.interface else { return };
         // As dev_valid_name() of net/core/dev.c, and nothing that a front end takes for an option or for a wildcard.
         let odd = |c: char| c.is_control() || c.is_whitespace() || ['/', ':', '"', '*', '+'].contains(&c);

@@ -83,6 +83,8 @@ pub struct Policy {
     pub mount_namespaces: Vec<Rule<u64>>,
     /// The same for effects on processes, services and the whole host.
     pub pid_namespaces: Vec<Rule<u64>>,
+    /// Whether the networks of containers may be entered, for which an agent keeps CAP_SYS_ADMIN. None: by one that has not given it up.
+    pub container_networks: Option<Rule<bool>>,
     /// That may be stopped and started, and how; without any, none may.
     pub services: Vec<Rule<Service>>,
     /// What may be done to all processes at once: `freeze`, `crash`; without it, nothing.

@@ -42,7 +42,7 @@ impl Reader<'_> {
     }
 
     fn policy(&mut self, document: &Node<'_>) -> Policy {
-        const KEYS: [&str; 14] = [
+        const KEYS: [&str; 15] = [
             "apiVersion",
             "kind",
             "irreversible",
@@ -54,6 +54,7 @@ impl Reader<'_> {
             "networkNamespace",
             "mountNamespace",
             "pidNamespace",
+            "containerNetworks",
             "services",
             "wholeHost",
             "load",
@@ -64,16 +65,14 @@ impl Reader<'_> {
             match key.as_str() {
                 "apiVersion" => said.0 = self.word(value, &["squall/v1"]).is_some(),
                 "kind" => said.1 = self.word(value, &["Policy"]).is_some(),
-                "irreversible" => {
-                    let word = self.word(value, &["allow", "deny"]);
-                    policy.irreversible = word.map(|rule| Rule { value: rule.value == "allow", line: rule.line });
-                }
+                "irreversible" => policy.irreversible = self.allowed(value),
                 "faults" => policy.faults = self.names(value),
                 "effects" => policy.effects = self.names(value),
                 "limits" => self.limits(value, &mut policy),
                 "protect" => self.protect(value, &mut policy),
                 "allow" => self.allow(value, &mut policy),
                 "networkNamespace" => policy.network_namespaces = self.not(value),
+                "containerNetworks" => policy.container_networks = self.allowed(value),
                 "pidNamespace" => policy.pid_namespaces = self.not(value),
                 "load" => self.load(value, &mut policy),
                 "services" => policy.services = self.services(value),
@@ -85,6 +84,10 @@ impl Reader<'_> {
             self.mistake(document, "expected `apiVersion: squall/v1` and `kind: Policy`");
         }
         policy
+    }
+
+    fn allowed(&mut self, node: &Node<'_>) -> Option<Rule<bool>> {
+        self.word(node, &["allow", "deny"]).map(|rule| Rule { value: rule.value == "allow", line: rule.line })
     }
 
     fn limits(&mut self, node: &Node<'_>, policy: &mut Policy) {

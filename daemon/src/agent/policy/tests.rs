@@ -118,7 +118,8 @@ fn protected_peers_and_interfaces_are_refused_by_name_and_spared_otherwise() {
     assert!(refusal(&policy, cut(&[], Some("mgmt0"))).starts_with("policy node.yaml:5: interface mgmt0 is denied"));
     assert_eq!(refusal(&policy, cut(&["10.0.0.0/8"], None)), "");
     let Effect::PacketFilter(filter) = cut(&["10.0.0.0/8"], None) else { unreachable!() };
-    let mut hold = Hold::PacketFilter { table: "squall-x".into(), filter, spared: Vec::new(), nowhere: None };
+    let mut hold =
+        Hold::PacketFilter { table: "squall-x".into(), filter, spared: Vec::new(), nowhere: None, inside: None };
     policy.spare(&mut hold);
     let Hold::PacketFilter { spared, .. } = hold else { unreachable!() };
     assert_eq!(spared[0].peer, Some("10.9.0.0/24".parse().unwrap()));

@@ -49,7 +49,7 @@ pub fn prepare(effect: &PacketDelay, context: &Context) -> Result<Prepared, Refu
         }
     };
     let spared = spared::resolve(&effect.flow, context.coordinator);
-    let hold = Hold::PacketDelay { table, delay: effect.clone(), spared, queue, kind, interfaces };
+    let hold = Hold::PacketDelay { table, delay: effect.clone(), spared, queue, kind, interfaces, inside: None };
     Ok(Prepared { hold, traces })
 }
 
