@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use squall_experiments::effect::{Direction, Effect, Engine, Spare};
 use squall_experiments::inventory::{Ability, Can, Inventory};
 use squall_experiments::parse::parse;
-use squall_experiments::plan::{LinkMatrix, Plan, PlannedFault, PlannedStep, Refused, resolve};
+use squall_experiments::plan::{LinkMatrix, Plan, PlannedFault, PlannedStep, Refused, in_words, resolve};
 
 const HEAD: &str = "
 apiVersion: squall/v1
@@ -361,4 +361,16 @@ proptest! {
         let read: Plan = serde_json::from_str(&json).map_err(|e| TestCaseError::fail(e.to_string()))?;
         prop_assert_eq!(read, one);
     }
+}
+
+#[test]
+fn a_network_fault_on_processes_is_in_their_network_and_takes_the_engine_that_changes_no_qdisc_of_theirs() {
+    let method = "[{fault: network-latency, on: {nodes: {name: web1}, processes: {container: shop-web}, interface: eth9}, with: {latency: 20ms, direction: to}, for: 5s}]";
+    let plan = plan(method);
+    let effect = &fault(&plan, 0).injections[0].effects[0];
+    let Effect::PacketDelay(delay) = effect else { panic!("{plan:?}") };
+    assert_eq!(delay.flow.inside.as_ref().and_then(|inside| inside.container.as_deref()), Some("shop-web"));
+    assert_eq!(delay.engine, Engine::PacketQueue);
+    let text = in_words(effect);
+    assert!(text.contains("in the network of every process with container=shop-web"), "{text}");
 }

@@ -63,7 +63,9 @@ fn show(entry: &Entry) {
     let needs = match entry.on {
         On::Nodes => "on: nodes",
         On::Processes => "on: nodes and processes (required)",
-        On::Interface => "on: nodes, and an interface (without it: all but loopback)",
+        On::Interface => {
+            "on: nodes, and an interface (without it: all but loopback); with processes in the network that these have for themselves (a container's)"
+        }
         On::Path => "on: nodes and a path (required)",
     };
     paint::say(needs);

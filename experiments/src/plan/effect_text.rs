@@ -147,6 +147,9 @@ fn flow(flow: &Flow) -> String {
     if let Some(interface) = &flow.interface {
         text += &format!(", on {interface}");
     }
+    if let Some(inside) = &flow.inside {
+        text += &format!(", in the network of {}", processes(inside));
+    }
     text
 }
 
