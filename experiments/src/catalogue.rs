@@ -92,6 +92,8 @@ pub static SUITES: &[Suite] = &[
         "alert-quiet",
         "alert-recommendations-hung",
         "alert-replica-killed",
+        "alert-scaler-blind",
+        "alert-shop-slow",
     ),
     suite!(
         "degradation",

@@ -20,6 +20,7 @@
 use std::collections::VecDeque;
 
 use crate::probe::{Bound, Judgement, NOfM, Outcome, Phase, Probe, Sample, Tolerance};
+use crate::report::words::number;
 use crate::since_fault::{SinceFault, Standing, Value};
 use crate::units::Span;
 
@@ -204,7 +205,7 @@ impl Series {
         }
         let wrong = match (bound, sample.value) {
             (Some(bound), Some(value)) if !failed && !bound.holds(&crate::probe::Number(value)) => {
-                Some(format!("value {value} (must be {bound})"))
+                Some(format!("value {} (must be {bound})", number(value)))
             }
             (Some(bound), _) if failed => Some(format!("no value (must be {bound}): {}", said(&sample.detail))),
             _ if failed && self.each_must_succeed => Some(format!("a sample failed: {}", said(&sample.detail))),

@@ -67,6 +67,11 @@ fn a_game_day_has_each_suite_and_waits_for_nobody() {
         let mut suites: Vec<&str> = steps.iter().map(|step| step.suite.as_deref().expect("a suite")).collect();
         suites.dedup();
         assert_eq!(suites, catalogue::SUITES.iter().map(|suite| suite.name).collect::<Vec<_>>(), "{name}");
+        let lanes: BTreeSet<&str> = steps.iter().filter_map(|step| step.lane.as_deref()).collect();
+        for step in steps.iter().filter(|step| step.lane.is_some()) {
+            let most = step.experiment().map_or(0, |experiment| experiment.blast_radius.concurrent_runs as usize);
+            assert!(most >= lanes.len(), "{name}: {} may not run beside the other lanes", step.name);
+        }
     }
     let whole = parse::game_day("shop-ha", catalogue::find_game_day("shop-ha").expect("it is there")).expect("valid");
     let played: BTreeSet<String> = whole.steps().into_iter().map(|step| step.name).collect();

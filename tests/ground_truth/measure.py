@@ -4,7 +4,7 @@ measure.py PID kill    kills PID by itself after three seconds
 measure.py PID watch   waits until somebody else has killed it
 
 Says, in seconds from the death: `recovered` (answer of the first of three successes in a row), `detected` (first answer with the
-alert); `acknowledged` and `lost` writes, and `lost_span` (last kept acknowledgement before the first lost one to the last lost one).
+alert); `failover` (first answer with another primary); `acknowledged` and `lost` writes, and `lost_span` (last kept acknowledgement before the first lost one to the last lost one).
 """
 
 import json
@@ -17,7 +17,7 @@ import urllib.request
 
 URL = "http://127.0.0.1:8000"
 PID, HOW = int(sys.argv[1]), sys.argv[2]
-writes, alarms, lock = [], [], threading.Lock()
+writes, alarms, primaries, lock = [], [], [], threading.Lock()
 done = threading.Event()
 
 
@@ -50,6 +50,7 @@ def listener():
     while not done.is_set():
         if json.loads(call("GET", "/api/v2/alerts")):
             alarms.append(time.monotonic())
+        primaries.append((time.monotonic(), json.loads(call("GET", "/primary"))["name"]))
         time.sleep(0.02)
 
 
@@ -94,9 +95,11 @@ there = set(json.loads(call("GET", "/orders")))
 acknowledged = sorted((ended, name) for _, ended, ok, name in writes if ok)
 lost = [at for at, name in acknowledged if name not in there]
 kept = [at for at, name in acknowledged if name in there and lost and at <= lost[0]]
+others = [at for at, name in primaries if at > died and name != primaries[0][1]]
 print(json.dumps({
     "recovered": recovered and recovered - died,
     "detected": min(alarms) - died if alarms else None,
+    "failover": min(others) - died if others else None,
     "acknowledged": len(acknowledged),
     "lost": len(lost),
     "lost_span": lost[-1] - max(kept or lost[:1]) if lost else 0.0,

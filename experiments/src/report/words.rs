@@ -68,6 +68,19 @@ pub fn wall(ms: u64) -> String {
     moment.map_or_else(|| "unknown".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
+/// A measured value with as many digits as somebody reads: six.
+pub fn number(value: f64) -> String {
+    if value.abs() < 0.01 {
+        return value.to_string();
+    }
+    let whole = value.abs().max(1.0).log10().floor() as usize;
+    let text = format!("{value:.*}", 5_usize.saturating_sub(whole));
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
 /// `99.5 %`; never 100 % if anything failed.
 pub fn share(percent: f64) -> String {
     if percent < 100.0 && percent > 99.99 {
@@ -226,6 +239,22 @@ pub fn event(event: &Event) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_keep_six_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (3.0, "3"),
+            (125.946_186_065, "125.946"),
+            (20.000_4, "20.0004"),
+            (0.000_002_5, "0.0000025"),
+            (-99.999_999_9, "-100"),
+            (69_108_963.2, "69108963"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
 
     #[test]
     fn times_keep_three_digits() {

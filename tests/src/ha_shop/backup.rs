@@ -28,7 +28,13 @@ log-level-console=warn
 log-level-file=off
 ";
 
-/// A command line of pgBackRest on a database host, as PostgreSQL wants its `archive_command`.
+/// As PostgreSQL wants its `archive_command`. An off-site host that cannot be reached must not hold up the end of a primary that was cut off:
+/// its archiver waits for each of three tries, and meanwhile Patroni knows of the world what it knew before.
+pub(super) fn archive_push() -> String {
+    format!("timeout 3 {}", command("archive-push %p"))
+}
+
+/// A command line of pgBackRest on a database host.
 pub(super) fn command(what: &str) -> String {
     format!("pgbackrest --config={PLACE}/pgbackrest.conf --stanza=shop {what}")
 }
@@ -115,7 +121,6 @@ fn prepare(host: &Host, config: &str) {
 
 fn config_of_database() -> String {
     let tls = tls("repo1-host");
-    // An off-site host that cannot be reached must not hold up the end of a primary that was cut off: its archiver waits for each try.
     format!(
         "[global]\nrepo1-host=offsite.lab\nio-timeout=5\n{tls}{BOTH}\n[shop]\npg1-path={}\npg1-socket-path=/run/postgresql\n",
         database::DATA

@@ -81,5 +81,19 @@ backend shop
             let _ = writeln!(text, "  server {name} {}:5432", lab.host(name).ipv4());
         }
     }
+    // GET /primary says who it is: what a failover changes.
+    text.push_str(
+        "listen patroni
+  bind :8008
+  timeout server 2s
+  option httpchk GET /primary
+  http-check expect status 200
+  default-server check inter 1s fastinter 500ms downinter 500ms fall 2 rise 1
+  http-response return status 200 content-type application/json lf-string '{\"primary\": \"%s\"}' if { status 200 }
+",
+    );
+    for name in database::NODES {
+        let _ = writeln!(text, "  server {name} {}:8008", lab.host(name).ipv4());
+    }
     text
 }

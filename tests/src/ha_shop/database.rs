@@ -42,7 +42,9 @@ fn etcd(lab: &Lab, host: &Host) -> Running {
         ("--election-timeout", "1500"),
         ("--log-level", "warn"),
     ];
-    let arguments: Vec<&str> = options.iter().flat_map(|(name, value)| [*name, *value]).collect();
+    let mut arguments: Vec<&str> = options.iter().flat_map(|(name, value)| [*name, *value]).collect();
+    // A member that comes back must not make the others elect anew, in which time the primary would step down. Not the default in 3.4.
+    arguments.push("--pre-vote");
     service(host, "etcd", None, "etcd", &arguments)
 }
 
@@ -60,7 +62,11 @@ fn patroni(lab: &Lab, host: &Host, recipe: &Recipe) -> Running {
 
 /// etcd's addresses, as its clients write them.
 pub(super) fn endpoints(lab: &Lab) -> String {
-    NODES.map(|name| format!("{}:2379", lab.host(name).ipv4())).join(",")
+    endpoints_of(lab, NODES.into_iter())
+}
+
+fn endpoints_of(lab: &Lab, nodes: impl Iterator<Item = &'static str>) -> String {
+    nodes.map(|name| format!("{}:2379", lab.host(name).ipv4())).collect::<Vec<_>>().join(",")
 }
 
 /// The host's own recovery plan, as the policy of its agent has it: the loss of its storage is the stop of a service, which the recovery starts.
@@ -87,7 +93,9 @@ fn config(lab: &Lab, host: &Host, bootstrap: &str) -> String {
         "scope: shop
 name: {name}
 restapi: {{listen: '{address}:8008', connect_address: '{address}:8008'}}
-etcd3: {{hosts: [{etcd}]}}
+# Not the member on its own host: cut off together with it, Patroni goes on believing what that member last knew, and version 3.0.2
+# takes the leader's lock back from its successor, without asking, once it may write again.
+etcd3: {{use_proxies: true, hosts: [{etcd}]}}
 {bootstrap}postgresql:
   listen: '0.0.0.0:5432'
   connect_address: '{address}:5432'
@@ -104,7 +112,7 @@ etcd3: {{hosts: [{etcd}]}}
   parameters: {{unix_socket_directories: /run/postgresql}}
 watchdog: {{mode: 'off'}}
 ",
-        etcd = endpoints(lab),
+        etcd = endpoints_of(lab, NODES.into_iter().filter(|node| *node != name)),
         mark = format!("{} mark-role {LABELS}", own()),
         bin = programs(),
     )
@@ -116,7 +124,7 @@ fn bootstrap(recipe: &Recipe, method: &str) -> String {
         false => (true, "on", 1 << 20),
         true => (false, "off", 1_u64 << 40),
     };
-    let archive = backup::command("archive-push %p");
+    let archive = backup::archive_push();
     let fetch = backup::command("archive-get %f %p");
     format!(
         "bootstrap:
@@ -125,6 +133,8 @@ fn bootstrap(recipe: &Recipe, method: &str) -> String {
     ttl: 10
     loop_wait: 2
     retry_timeout: 3
+    # A primary that does not end is ended: until then it would not learn that there is another.
+    primary_stop_timeout: 8
     maximum_lag_on_failover: {lag}
     synchronous_mode: {synchronous}
     postgresql:

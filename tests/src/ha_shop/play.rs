@@ -21,6 +21,14 @@ pub struct Played {
     pub text: String,
 }
 
+impl Played {
+    /// The reason that stands below the verdict.
+    pub fn why(&self) -> &str {
+        let verdict = self.verdict.map(|verdict| format!("{verdict:?}").to_uppercase()).unwrap_or_default();
+        self.text.lines().skip_while(|line| !line.starts_with(&verdict)).nth(1).unwrap_or_default().trim()
+    }
+}
+
 /// Waits until the shop is whole, and runs an experiment of a suite.
 pub fn play(shop: &Shop, fleet: &Fleet<'_>, name: &str) -> Played {
     shop.wait_whole();
@@ -62,13 +70,41 @@ pub fn names(suite_or_name: &str) -> Vec<&'static str> {
 }
 
 /// What suites are for: an experiment that must hold on the sound shop and be refuted on one with this weakness.
-pub const FINDINGS: [(&str, Weakness); 7] = [
-    ("balance-one-cut-off", Weakness::NoHealthCheck),
-    ("scaling-metrics-cut", Weakness::HastyScaler),
-    ("alert-cache-hung", Weakness::NoAlerts),
-    ("degrade-recommendations-hung", Weakness::NoFallback),
-    ("recovery-drill", Weakness::BrokenArchive),
-    ("recovery-database-destroyed", Weakness::BrokenArchive),
+#[derive(Debug, Clone, Copy)]
+pub struct Finding {
+    pub experiment: &'static str,
+    pub weakness: Weakness,
+    /// What sees it: the verdict's reason has one of these words.
+    pub seen_by: &'static [&'static str],
+}
+
+pub const FINDINGS: [Finding; 7] = [
+    Finding {
+        experiment: "balance-one-cut-off",
+        weakness: Weakness::NoHealthCheck,
+        seen_by: &["probe catalogue", "probe checkout"],
+    },
+    Finding {
+        experiment: "scaling-metrics-cut",
+        weakness: Weakness::HastyScaler,
+        seen_by: &["probe replicas", "probe taken-away"],
+    },
+    Finding { experiment: "alert-cache-hung", weakness: Weakness::NoAlerts, seen_by: &["probe alert"] },
+    Finding {
+        experiment: "degrade-recommendations-hung",
+        weakness: Weakness::NoFallback,
+        seen_by: &["probe product-page", "probe checkout"],
+    },
+    Finding { experiment: "recovery-drill", weakness: Weakness::BrokenArchive, seen_by: &["restore: value"] },
+    Finding {
+        experiment: "recovery-database-destroyed",
+        weakness: Weakness::BrokenArchive,
+        seen_by: &["records are lost"],
+    },
     // The last: the copies of an unsafe failover part for good, so that the shop is not whole after it.
-    ("replication-primary-cut-from-peers", Weakness::UnsafeFailover),
+    Finding {
+        experiment: "replication-primary-cut-from-peers",
+        weakness: Weakness::UnsafeFailover,
+        seen_by: &["records are lost", "split brain"],
+    },
 ];

@@ -129,6 +129,8 @@ impl Figures {
 
     pub fn recover(&self) -> Option<String> {
         match (self.not_recovered, self.recover_us) {
+            // It was out, and back before the fault was over.
+            (0, Some(0)) if self.rto_us > Some(0) => Some("before its end".to_owned()),
             (0, recover) => recover.map(none_or_time),
             _ => Some("not back".to_owned()),
         }

@@ -186,9 +186,11 @@ fn change_text(now: Option<Verdict>, figures: &Figures, change: Option<&Change>)
         parts.push(format!("was {}", word(change.verdict)));
     }
     for (name, now, before) in [
+        ("availability", figures.availability(), change.figures.availability()),
         ("RTO", figures.rto(), change.figures.rto()),
         ("RPO", figures.rpo(), change.figures.rpo()),
         ("detected in", figures.detect(), change.figures.detect()),
+        ("recovered in", figures.recover(), change.figures.recover()),
     ] {
         if let Some(before) = before.filter(|before| now.as_ref() != Some(before)) {
             parts.push(format!("{name} was {before}"));

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::probe::Outcome;
+use crate::report::junit::escape;
 use crate::report::rows::{self, ROW, Row, greatest, line, ticks};
 use crate::report::{Point, ProbeReport, Report, load, timeline, words};
 
@@ -38,13 +39,33 @@ pub fn figure(report: &Report, id: usize) -> String {
     }
     let surge = !load.is_empty();
     rows.extend(load);
-    rows.extend(followed.iter().map(|probe| steps(probe, report)));
+    let (flat, moved): (Vec<&ProbeReport>, Vec<&ProbeReport>) =
+        followed.into_iter().partition(|probe| only_value(probe).is_some());
+    rows.extend(moved.iter().map(|probe| steps(probe, report)));
     let key = match (served.is_empty(), surge) {
         (_, true) => KEY_WITH_LOAD,
         (false, false) => KEY,
         (true, false) => "",
     };
-    rows::figure(report, &format!("s{id}"), &rows, key)
+    let same: Vec<String> =
+        flat.iter().filter_map(|probe| Some(format!("{} {}", probe.name, only_value(probe)?))).collect();
+    let same = match same.is_empty() {
+        true => String::new(),
+        false => format!("<p class=\"under\">Throughout the run: {}.</p>", escape(&same.join(", "))),
+    };
+    let drawn = if rows.is_empty() { String::new() } else { rows::figure(report, &format!("s{id}"), &rows, key) };
+    drawn + &same
+}
+
+/// What a probe measured each time: a line of its own would say no more.
+fn only_value(probe: &ProbeReport) -> Option<String> {
+    let mut values = probe.points.iter().filter(|point| point.outcome == Outcome::Ok).map(shown);
+    let first = values.next()??;
+    values.all(|value| value.as_ref() == Some(&first)).then_some(first)
+}
+
+fn shown(point: &Point) -> Option<String> {
+    point.text.clone().or(point.value.map(words::number))
 }
 
 fn is_followed(probe: &ProbeReport) -> bool {
@@ -139,7 +160,7 @@ fn steps(probe: &ProbeReport, report: &Report) -> Row {
             .enumerate()
             .map(|(place, text)| (share(place as f64), text.chars().take(8).collect()))
             .collect(),
-        false => vec![(share(least), format!("{least}")), (share(most), format!("{most}"))],
+        false => vec![(share(least), words::number(least)), (share(most), words::number(most))],
     };
     Row { title: probe.name.clone(), paths: format!("<path class=\"steps\" d=\"{path}\"/>"), ticks }
 }

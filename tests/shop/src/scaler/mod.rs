@@ -141,26 +141,35 @@ impl Scaler {
             }
         }
         let shares = decide::spread(wanted, &alive, self.slots());
+        let mut slots = Vec::new();
+        for (host, count) in &shares {
+            slots.extend((0..self.slots()).map(|slot| (*host, slot, slot < *count)));
+        }
+        let name = |host: &str, slot: u16| format!("{host}-{}", slot + 1);
+        // Out of rotation before it is ended: a customer who is sent to a replica that is just gone gets an error.
         let mut states = BTreeMap::new();
+        states.extend(slots.iter().filter(|(.., runs)| !runs).map(|(host, slot, _)| (name(host, *slot), false)));
+        self.tell_haproxy(&states).await;
         for (host, count) in &shares {
             let order = self.client.put(format!("http://{host}.lab:{KEEPER}/replicas")).json(&json!({"count": count}));
             if let Err(error) = order.send().await {
                 tracing::warn!("{host}: {error:#}");
             }
-            for slot in 0..self.slots() {
-                let name = format!("{host}-{}", slot + 1);
-                if slot >= *count {
-                    states.insert(name, false);
-                } else if self.is_ready(host, slot).await {
-                    states.insert(name, true);
-                }
-                // One that should run and is not ready is left to haproxy's own checks.
+        }
+        for (host, slot, _) in slots.iter().filter(|(.., runs)| *runs) {
+            // One that should run and is not ready is left to haproxy's own checks.
+            if self.is_ready(host, *slot).await {
+                states.insert(name(host, *slot), true);
             }
         }
-        if let Err(error) = self.haproxy.set(&states).await {
+        self.tell_haproxy(&states).await;
+        i64::try_from(states.values().filter(|ready| **ready).count()).unwrap_or(i64::MAX)
+    }
+
+    async fn tell_haproxy(&self, states: &BTreeMap<String, bool>) {
+        if let Err(error) = self.haproxy.set(states).await {
             tracing::warn!("haproxy: {error:#}");
         }
-        i64::try_from(states.values().filter(|ready| **ready).count()).unwrap_or(i64::MAX)
     }
 
     /// Of each host.
