@@ -22,10 +22,9 @@ pub struct Played {
 }
 
 impl Played {
-    /// The reason that stands below the verdict.
+    /// The verdict's reason, in the line of the run's end.
     pub fn why(&self) -> &str {
-        let verdict = self.verdict.map(|verdict| format!("{verdict:?}").to_uppercase()).unwrap_or_default();
-        self.text.lines().skip_while(|line| !line.starts_with(&verdict)).nth(1).unwrap_or_default().trim()
+        self.text.lines().find_map(|line| Some(line.split_once("  finished: ")?.1)).unwrap_or_default()
     }
 }
 
@@ -93,7 +92,7 @@ pub const FINDINGS: [Finding; 7] = [
     Finding {
         experiment: "degrade-recommendations-hung",
         weakness: Weakness::NoFallback,
-        seen_by: &["probe product-page", "probe checkout"],
+        seen_by: &["probe product-page", "probe checkout", "probe fallback-is-shown"],
     },
     Finding { experiment: "recovery-drill", weakness: Weakness::BrokenArchive, seen_by: &["restore: value"] },
     Finding {
