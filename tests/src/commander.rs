@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::fleet::{Agent, PATIENCE, spawn_agent};
 use crate::lab::{Host, Running, programs};
 use crate::pair::in_network_of;
-use crate::skip::is_emulated;
+use crate::skip::patience;
 
 const PORT: u16 = 7117;
 
@@ -125,7 +125,7 @@ impl Commander {
         mut alive: impl FnMut() -> bool,
         wanted: impl Fn(&ToCoordinator) -> Option<T>,
     ) -> Option<T> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience(PATIENCE);
         loop {
             let lives = alive();
             match self.heard.recv_timeout(Duration::from_millis(20)) {
@@ -150,7 +150,7 @@ impl Commander {
 
     /// The next frame for which `wanted` has an answer; others are passed over.
     pub fn hear<T>(&self, what: &str, wanted: impl Fn(&ToCoordinator) -> Option<T>) -> T {
-        self.hear_within(PATIENCE * if is_emulated() { 3 } else { 1 }, what, wanted)
+        self.hear_within(patience(PATIENCE), what, wanted)
     }
 
     fn hear_within<T>(&self, patience: Duration, what: &str, wanted: impl Fn(&ToCoordinator) -> Option<T>) -> T {
@@ -193,18 +193,15 @@ impl Commander {
     pub fn all(&self, injections: &[String], is: impl Fn(InjectionState) -> bool) -> BTreeMap<String, Reached> {
         let mut reached = BTreeMap::new();
         while reached.len() < injections.len() {
-            let (injection, state, report) = self.hear_within(
-                PATIENCE * if is_emulated() { 9 } else { 3 },
-                "a state of these",
-                |frame| match frame {
+            let (injection, state, report) =
+                self.hear_within(patience(PATIENCE).max(PATIENCE * 3), "a state of these", |frame| match frame {
                     ToCoordinator::Changed { injection, state, report }
                         if injections.contains(injection) && (is(*state) || state.is_terminal()) =>
                     {
                         Some((injection.clone(), *state, report.clone()))
                     }
                     _ => None,
-                },
-            );
+                });
             assert!(is(state), "{injection} is {state:?}: {report:?}");
             reached.entry(injection).or_insert(Reached { state, report, at: Instant::now() });
         }

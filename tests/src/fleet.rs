@@ -12,7 +12,7 @@ use squall_experiments::inventory::Node;
 use squall_experiments::run_event::{Event, InjectionReport, InjectionState, RunEvent, Verdict};
 
 use crate::lab::{Finished, Host, Lab, Running, machine_namespace, programs, wait_until};
-use crate::skip::is_emulated;
+use crate::skip::patience;
 
 /// Port of the coordinator.
 const PORT: u16 = 7117;
@@ -135,7 +135,11 @@ impl<'lab> Fleet<'lab> {
 
     pub fn wait_connected(&self, count: usize) {
         let connected = || self.nodes().iter().filter(|node| node.connected).count();
-        assert!(wait_until(PATIENCE, || connected() >= count), "{} of {count} agents are connected", connected());
+        assert!(
+            wait_until(patience(PATIENCE), || connected() >= count),
+            "{} of {count} agents are connected",
+            connected()
+        );
     }
 
     /// The command line `squall`, on the coordinator's host.
@@ -299,7 +303,7 @@ impl Run<'_, '_> {
         if let Some(found) = self.seen.iter().find(|(_, event)| is_it(&event.event)) {
             return found.clone();
         }
-        let limit = Instant::now() + PATIENCE * if is_emulated() { 6 } else { 2 };
+        let limit = Instant::now() + patience(PATIENCE).max(PATIENCE * 2);
         loop {
             let Ok((at, event)) = self.live.recv_timeout(limit.saturating_duration_since(Instant::now())) else {
                 panic!("{what} did not come in run {}:\n{}", self.id, self.story());

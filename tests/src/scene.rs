@@ -11,7 +11,7 @@ use squall_experiments::run_event::{Event, InjectionReport, InjectionState, Verd
 use crate::fleet::{Agent, Fleet, Run};
 use crate::lab::snapshot::Snapshot;
 use crate::lab::{Host, Lab, Running, programs, wait_until};
-use crate::skip::{allowance, lab_is_possible};
+use crate::skip::{allowance, lab_is_possible, lasting, patience};
 use crate::talk::Measured;
 
 /// UDP and TCP echo on every host.
@@ -41,9 +41,12 @@ impl Scene {
         }
         let scene = Scene { _servers: servers, lab };
         for host in ["a", "b", "ctl"] {
-            assert!(wait_until(Duration::from_secs(5), || scene.udp("ctl", host, 1).lost() == 0), "no echo on {host}");
             assert!(
-                wait_until(Duration::from_secs(5), || scene.tcp_connect("ctl", host).error.is_none()),
+                wait_until(patience(Duration::from_secs(5)), || scene.udp("ctl", host, 1).lost() == 0),
+                "no echo on {host}"
+            );
+            assert!(
+                wait_until(patience(Duration::from_secs(5)), || scene.tcp_connect("ctl", host).error.is_none()),
                 "no echo on {host}"
             );
         }
@@ -136,6 +139,11 @@ method:
 ",
         step.trim_start()
     )
+}
+
+/// So long as `for:` takes it, and longer where looking takes longer.
+pub fn seconds(count: u64) -> String {
+    format!("{}s", lasting(Duration::from_secs(count)).as_secs())
 }
 
 /// An experiment that fills the small disk of every node as far as the built-in policy allows, and a little less.

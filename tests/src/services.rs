@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::lab::{Host, wait_until};
+use crate::skip::patience;
 
 /// As a node's policy defines them.
 pub const POLICY: &str = "services:
@@ -22,7 +23,11 @@ pub fn cache(host: &Host) {
     host.write("/run/redis.conf", "port 6379\nprotected-mode no\ndaemonize yes\ndir /run\nsave \"\"\nappendonly no\n");
     let started = host.run("/usr/bin/redis-server", &["/run/redis.conf"]);
     assert!(started.ok(), "redis: {}{}", started.stdout, started.stderr);
-    assert!(wait_until(Duration::from_secs(10), || cache_runs(host)), "redis does not answer on {}", host.name());
+    assert!(
+        wait_until(patience(Duration::from_secs(10)), || cache_runs(host)),
+        "redis does not answer on {}",
+        host.name()
+    );
 }
 
 /// Asked on the host itself.
@@ -42,7 +47,11 @@ pub fn web(host: &Host) {
     );
     let started = host.run("/usr/sbin/nginx", &["-e", "/run/nginx-error.log", "-c", "/run/nginx-service.conf"]);
     assert!(started.ok(), "nginx: {}{}", started.stdout, started.stderr);
-    assert!(wait_until(Duration::from_secs(10), || web_runs(host)), "nginx does not answer on {}", host.name());
+    assert!(
+        wait_until(patience(Duration::from_secs(10)), || web_runs(host)),
+        "nginx does not answer on {}",
+        host.name()
+    );
 }
 
 /// How many requests nginx has answered by its own log.

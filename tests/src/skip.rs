@@ -29,6 +29,21 @@ pub fn allowance() -> Duration {
     Duration::from_secs(if is_emulated() { 15 } else { 0 })
 }
 
+/// How long something is waited for that comes at once on a real processor.
+pub fn patience(elsewhere: Duration) -> Duration {
+    elsewhere * if is_emulated() { 6 } else { 1 }
+}
+
+/// How long a fault lasts that is looked at meanwhile: these looks take longer where the processor is emulated.
+pub fn lasting(time: Duration) -> Duration {
+    if is_emulated() { (time * 5).max(Duration::from_secs(5)) } else { time }
+}
+
+/// What an emulated processor may add to a round trip, in milliseconds; nothing elsewhere, and nowhere may one be shorter.
+pub fn late_ms() -> f64 {
+    if is_emulated() { 40.0 } else { 0.0 }
+}
+
 /// False, and told, where times cannot be measured; as [`lab_is_possible`] otherwise.
 pub fn lab_keeps_time(test: &str) -> bool {
     if is_emulated() {

@@ -156,7 +156,7 @@ impl Matrix {
         services::web(lab.host("restart"));
         servers.push(lab.host("ctl").start(lab.host("ctl").talk("tcp-echo").args(["--at", "[::]:7"])));
         let up = || names.iter().all(|name| !lab.host(name).pids_of("squall-lab").is_empty());
-        assert!(wait_until(Duration::from_secs(5), up));
+        assert!(wait_until(PATIENCE, up));
         std::thread::sleep(Duration::from_millis(200));
         Some(Matrix { _servers: servers, lab })
     }

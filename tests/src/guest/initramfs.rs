@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::kernel::Kernel;
+use super::systemd::Systemd;
 use super::{output, which};
 
 /// What a guest holds besides busybox.
@@ -19,7 +20,21 @@ pub struct Content {
     pub files: Vec<PathBuf>,
     /// Kernel modules by name; what they depend on comes along. All are loaded before the script runs.
     pub modules: Vec<String>,
+    /// The script is a service of systemd's, which is the first process.
+    pub systemd: Option<Systemd>,
 }
+
+/// With the users that the package makes.
+const PASSWD: &str = "root:x:0:0:root:/:/bin/sh
+nobody:x:65534:65534:nobody:/:/bin/false
+squall:x:901:901::/nonexistent:/bin/false
+squall-coordinator:x:902:902::/nonexistent:/bin/false
+";
+const GROUP: &str = "root:x:0:
+nogroup:x:65534:
+squall:x:901:
+squall-coordinator:x:902:
+";
 
 pub fn build(cache: &Path, kernel: &Kernel, content: &Content, script: &str) -> anyhow::Result<PathBuf> {
     let root = cache.join("root");
@@ -48,8 +63,8 @@ pub fn build(cache: &Path, kernel: &Kernel, content: &Content, script: &str) -> 
         ("hosts", "127.0.0.1 localhost\n"),
         ("resolv.conf", ""),
         ("nsswitch.conf", "hosts: files\npasswd: files\ngroup: files\n"),
-        ("passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
-        ("group", "root:x:0:\nnogroup:x:65534:\n"),
+        ("passwd", PASSWD),
+        ("group", GROUP),
     ] {
         fs::write(root.join("etc").join(file), content)?;
     }
@@ -74,15 +89,17 @@ pub fn build(cache: &Path, kernel: &Kernel, content: &Content, script: &str) -> 
         let _ = Command::new("strip").arg("--strip-debug").arg(inside(&root, file)).status();
     }
     let init = root.join("init");
-    fs::write(&init, init_script(&content.modules, script))?;
+    let runs = match &content.systemd {
+        Some(systemd) => systemd.place(&root, script)?,
+        None => keeper(script),
+    };
+    fs::write(&init, init_script(&content.modules, &runs))?;
     executable(&init)?;
     pack(&root, &cache.join("initramfs.cpio"))
 }
 
-/// Real programs are found on PATH before busybox's of the same name. The first process does what no program may do
-/// that could also run elsewhere: it ends the machine, orderly or not, when [`super::inside`] asks for it.
-fn init_script(modules: &[String], script: &str) -> String {
-    let (reset, reboot) = (super::inside::RESET, super::inside::REBOOT);
+/// Real programs are found on PATH before busybox's of the same name. `runs` is what comes after everything is mounted and loaded.
+fn init_script(modules: &[String], runs: &str) -> String {
     format!(
         "#!/bin/busybox sh\n\
          export PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
@@ -91,7 +108,17 @@ fn init_script(modules: &[String], script: &str) -> String {
          mount -t tmpfs run /run; mount -t cgroup2 cgroup /sys/fs/cgroup\n\
          for module in {}; do modprobe $module || echo \"module $module is not to be had\"; done\n\
          ip link set lo up\n\
-         (\n{script}\n) &\n\
+         {runs}",
+        modules.join(" ")
+    )
+}
+
+/// The first process does what no program may do that could also run elsewhere: it ends the machine, orderly or not, when
+/// [`super::inside`] asks for it.
+fn keeper(script: &str) -> String {
+    let (reset, reboot) = (super::inside::RESET, super::inside::REBOOT);
+    format!(
+        "(\n{script}\n) &\n\
          script=$!\n\
          while kill -0 $script 2>/dev/null; do\n\
            [ -e {reset} ] && echo b > /proc/sysrq-trigger\n\
@@ -102,8 +129,7 @@ fn init_script(modules: &[String], script: &str) -> String {
          done\n\
          wait $script\n\
          echo GUEST-EXIT $?\n\
-         reboot -f\n",
-        modules.join(" ")
+         reboot -f\n"
     )
 }
 
@@ -130,11 +156,23 @@ fn modules_with_dependencies(kernel: &Kernel, names: &[String]) -> anyhow::Resul
 }
 
 fn with_libraries(root: &Path, file: &Path) -> anyhow::Result<()> {
-    place(file, &inside(root, file))?;
+    with_libraries_from(Path::new("/"), root, file)
+}
+
+/// `file` is below `packages`; so are libraries, where they are there.
+pub(super) fn with_libraries_from(packages: &Path, root: &Path, file: &Path) -> anyhow::Result<()> {
+    let found = inside(packages, file);
+    place(&found, &inside(root, file))?;
+    let mut ldd = Command::new("ldd");
+    ldd.arg(&found);
+    if packages != Path::new("/") {
+        let own = ["usr/lib/x86_64-linux-gnu/systemd", "usr/lib/x86_64-linux-gnu"].map(|path| packages.join(path));
+        ldd.env("LD_LIBRARY_PATH", std::env::join_paths(own)?);
+    }
     // ldd fails for scripts, data and static programs: they need nothing.
-    let libraries = output(Command::new("ldd").arg(file)).unwrap_or_default();
-    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
-        place(Path::new(library), &inside(root, Path::new(library)))?;
+    let libraries = output(&mut ldd).unwrap_or_default();
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new) {
+        place(library, &inside(root, library.strip_prefix(packages).unwrap_or(library)))?;
     }
     Ok(())
 }

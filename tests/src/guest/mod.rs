@@ -8,6 +8,7 @@ mod initramfs;
 pub mod inside;
 mod kernel;
 pub mod pulse;
+pub mod systemd;
 mod wake;
 
 use std::io::{BufRead, BufReader};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use squall_experiments::run_event::{InjectionState, Verdict};
-use squall_tests::scene::{Scene, assert_bites, experiment, within};
+use squall_tests::scene::{Scene, assert_bites, experiment, seconds, within};
 use squall_tests::services;
 
 const STEP: &str = "fault: host-crash
@@ -24,7 +24,7 @@ fn a_crashed_host_has_nothing_left_but_what_is_protected_and_its_services_start_
     let protected = host.start(host.command("sleep").arg("1234"));
     let old = host.pids_of("redis-server");
     let fleet = scene.fleet_under(&policy());
-    let mut run = fleet.submit(&experiment(&format!("{STEP}2s")));
+    let mut run = fleet.submit(&experiment(&format!("{STEP}{}", seconds(2))));
     run.wait_state("b", InjectionState::Active);
     assert_eq!(host.pids_of("squall-lab").len(), 1, "only the host's first process is left of the lab's");
     assert!(host.pids_of("redis-server").is_empty());

@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use squall_experiments::run_event::{InjectionState, Verdict};
 use squall_tests::lab::{Running, wait_until};
-use squall_tests::scene::{Scene, UNDO, assert_bites, experiment, within};
+use squall_tests::scene::{Scene, UNDO, assert_bites, experiment, seconds, within};
+use squall_tests::skip::allowance;
 
 const POLICY: &str = "wholeHost: [freeze]\nprotect: {processes: {names: [keep-me]}}\n";
 
@@ -37,7 +38,7 @@ fn a_frozen_host_is_silent_whatever_forks_on_it_and_then_goes_on() {
     let Some(scene) = Scene::set("a_frozen_host_is_silent_whatever_forks_on_it_and_then_goes_on") else { return };
     let _forks = forks(&scene);
     let fleet = scene.fleet_under(POLICY);
-    let mut run = fleet.submit(&experiment(&step("3s")));
+    let mut run = fleet.submit(&experiment(&step(&seconds(3))));
     run.wait_state("b", InjectionState::Active);
     assert_eq!(scene.udp("a", "b", 10).answered(), 0);
     let moving = |(name, state): &(String, char)| !matches!(state, 't' | 'Z' | 'D') && !name.is_empty();
@@ -50,7 +51,7 @@ fn a_frozen_host_is_silent_whatever_forks_on_it_and_then_goes_on() {
         let now = states(&scene);
         now.len() > frozen && !now.iter().any(moving)
     };
-    assert!(wait_until(UNDO, is_stopped), "a process that starts meanwhile runs: {:?}", states(&scene));
+    assert!(wait_until(UNDO + allowance(), is_stopped), "a process that starts meanwhile runs: {:?}", states(&scene));
     run.finish_as(Verdict::Held);
     assert_bites(&run, "b");
     drop(newborn);

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use squall_experiments::run_event::{Event, InjectionState, Verdict};
 use squall_tests::lab::wait_until;
-use squall_tests::scene::{Scene, assert_bites, experiment, seen_by};
+use squall_tests::scene::{Scene, assert_bites, experiment, seconds, seen_by};
+use squall_tests::skip::patience;
 
 #[test]
 fn total_loss_to_everything_spares_the_session_and_the_coordinator() {
     let Some(scene) = Scene::set("total_loss_to_everything_spares_the_session_and_the_coordinator") else { return };
     let b = scene.host("b");
     let sshd = b.start(b.talk("sshd").args(["--at", "10.77.0.2:22"]));
-    assert!(wait_until(Duration::from_secs(2), || {
+    assert!(wait_until(patience(Duration::from_secs(2)), || {
         scene.ask("a", &["tcp-connect", "--to", "10.77.0.2:22"]).error.is_none()
     }));
     let fleet = scene.fleet();
@@ -21,8 +22,8 @@ fn total_loss_to_everything_spares_the_session_and_the_coordinator() {
     let step = "fault: network-loss
     on: {nodes: {role: server}}
     with: {percent: 100%}
-    for: 4s";
-    let mut run = fleet.submit(&experiment(step));
+    for: ";
+    let mut run = fleet.submit(&experiment(&(step.to_owned() + &seconds(4))));
     run.wait_state("b", InjectionState::Active);
     for from in ["a", "ctl"] {
         assert_eq!(scene.udp(from, "b", 10).answered(), 0, "packets from {from} got through");

@@ -1,7 +1,7 @@
 //! `memory-pressure`: resident memory of the host's processes.
 
 use squall_tests::lab::Host;
-use squall_tests::scene::holds;
+use squall_tests::scene::{holds, seconds};
 
 /// Resident bytes of the largest process of a host (field 2 of /proc/PID/statm, pages).
 fn largest_mib(host: &Host) -> u64 {
@@ -17,8 +17,8 @@ fn memory_is_occupied_and_given_back() {
     let step = "fault: memory-pressure
     on: {nodes: {role: server}}
     with: {bytes: 96MiB}
-    for: 2s";
-    holds("memory_is_occupied_and_given_back", step, |scene, run| {
+    for: ";
+    holds("memory_is_occupied_and_given_back", &(step.to_owned() + &seconds(2)), |scene, run| {
         let held = largest_mib(scene.host("b"));
         assert!((95..130).contains(&held), "{held} MiB are held, 96 were asked for");
         run.finish();

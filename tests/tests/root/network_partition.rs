@@ -1,14 +1,15 @@
 //! `network-partition`: each way to cut, on live connections and on attempts to make one.
 
 use squall_experiments::run_event::{InjectionState, Verdict};
-use squall_tests::scene::{ECHO, Scene, experiment, holds, seen_by};
+use squall_tests::scene::{ECHO, Scene, experiment, holds, seconds, seen_by};
 
 fn step(how: &str, connections: &str) -> String {
     format!(
         "fault: network-partition
     on: {{nodes: {{role: server}}}}
     with: {{from: {{role: client}}, how: {how}, connections: {connections}}}
-    for: 4s"
+    for: {}",
+        seconds(4)
     )
 }
 

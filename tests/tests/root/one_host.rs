@@ -3,14 +3,15 @@
 use squall_experiments::plan::{Plan, PlannedStep};
 use squall_experiments::run_event::Event;
 use squall_tests::lab::programs;
-use squall_tests::scene::{Scene, experiment};
+use squall_tests::scene::{Scene, experiment, seconds};
 
 fn step(percent: u32) -> String {
     format!(
         "fault: network-loss
     on: {{nodes: {{}}}}
     with: {{percent: {percent}%, direction: from, peers: [10.77.0.1], protocol: udp}}
-    for: 1s"
+    for: {}",
+        seconds(1)
     )
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use squall_experiments::run_event::Verdict;
 use squall_tests::lab::{Running, wait_until};
 use squall_tests::scene::{Scene, assert_bites, experiment};
+use squall_tests::skip::patience;
 
 /// `sleep 1234`, with somebody who starts it again after `after` milliseconds.
 fn kept(scene: &Scene, after: &str) -> Running {
     let host = scene.host("b");
     let keeper = host.start(host.talk("keep").args(["--after", after, "--", "sleep", "1234"]).stdin(Stdio::null()));
-    assert!(wait_until(Duration::from_secs(2), || host.pids_of("sleep").len() == 1));
+    assert!(wait_until(patience(Duration::from_secs(2)), || host.pids_of("sleep").len() == 1));
     keeper
 }
 

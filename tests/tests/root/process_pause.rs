@@ -2,15 +2,15 @@
 
 use squall_experiments::run_event::{InjectionState, Verdict};
 use squall_tests::cgroup::Cgroup;
-use squall_tests::scene::{Scene, experiment, holds, pids_of_role};
+use squall_tests::scene::{Scene, experiment, holds, pids_of_role, seconds};
 use squall_tests::skip::skip;
 
 #[test]
 fn a_paused_server_is_silent_and_then_goes_on() {
     let step = "fault: process-pause
     on: {nodes: {role: server}, processes: {command: \"*squall-lab udp-echo*\"}}
-    for: 3s";
-    holds("a_paused_server_is_silent_and_then_goes_on", step, |scene, run| {
+    for: ";
+    holds("a_paused_server_is_silent_and_then_goes_on", &(step.to_owned() + &seconds(3)), |scene, run| {
         assert_eq!(scene.udp("a", "b", 10).answered(), 0);
         assert_eq!(scene.tcp_connect("a", "b").error, None, "a process that was not meant is paused");
         run.finish();
@@ -39,7 +39,8 @@ fn a_container_is_found_by_its_name_and_nobody_else_is_paused() {
         let step = format!(
             "fault: process-pause
     on: {{nodes: {{role: server}}, processes: {{container: \"{named}\"}}}}
-    for: 2s"
+    for: {}",
+            seconds(2)
         );
         let mut run = fleet.submit(&experiment(&step));
         run.wait_state("b", InjectionState::Active);

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use squall_tests::lab::{Host, Running, programs, wait_until};
-use squall_tests::scene::{Scene, filling};
+use squall_tests::scene::{Scene, filling, seconds};
+use squall_tests::skip::lasting;
 
 /// What squall says on its standard output.
 const SAID: &str = "/tmp/said";
@@ -60,7 +61,7 @@ fn a_disk_is_full_while_run_local_holds_it_and_free_when_it_says_so() {
     let Some(scene) = Scene::set("a_disk_is_full_while_run_local_holds_it_and_free_when_it_says_so") else { return };
     let b = scene.host("b");
     let before = scene.snapshot("b");
-    let mut run = start(b, &filling("1s"));
+    let mut run = start(b, &filling(&seconds(1)));
     wait_full(b);
     assert_eq!(run.wait(), 0, "{}", said(b));
     assert!(free_mib(b) > 40, "{} MiB are free after the end", free_mib(b));
@@ -96,7 +97,7 @@ fn what_a_killed_squalld_left_is_found_by_sweep_and_removed_by_the_next_one() {
             let again = sweep();
             assert!(again.ok() && again.stdout.starts_with("clean: "), "{}{}", again.stdout, again.stderr);
         }
-        let mut next = start(b, &filling("100ms"));
+        let mut next = start(b, &filling(&format!("{}ms", lasting(Duration::from_millis(100)).as_millis())));
         assert_eq!(next.wait(), 0, "{}", said(b));
         assert_eq!(left(b), Vec::<PathBuf>::new(), "swept by hand: {swept_by_hand}");
         scene.assert_same("b", &before);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use squall_experiments::run_event::{InjectionState, Verdict};
 use squall_tests::lab::Host;
-use squall_tests::scene::{Scene, assert_bites, experiment, pids_of_role, within};
+use squall_tests::scene::{Scene, assert_bites, experiment, pids_of_role, seconds, within};
 use squall_tests::services;
 
 fn step(service: &str, duration: &str) -> String {
@@ -20,7 +20,7 @@ fn a_stopped_service_is_down_and_runs_again_at_the_end() {
     let fleet = scene.fleet_under(services::POLICY);
     let before = scene.snapshot("b");
     let old = scene.host("b").pids_of("redis-server");
-    let mut run = fleet.submit(&experiment(&step("cache", "2s")));
+    let mut run = fleet.submit(&experiment(&step("cache", &seconds(2))));
     run.wait_state("b", InjectionState::Active);
     assert!(!services::cache_runs(scene.host("b")), "redis answers although it was stopped");
     assert_eq!(scene.host("b").pids_of("redis-server"), [0_i32; 0]);
@@ -88,7 +88,7 @@ fn an_agent_whose_policy_names_services_is_in_its_sandbox_and_a_service_that_it_
     let of_redis = || rights(b, &b.pids_of("redis-server")[0].to_string());
     let before = of_redis();
     let fleet = scene.fleet_under(services::POLICY);
-    let mut run = fleet.submit(&experiment(&step("cache", "2s")));
+    let mut run = fleet.submit(&experiment(&step("cache", &seconds(2))));
     run.wait_state("b", InjectionState::Active);
     for role in ["agent", "guard", "holder"] {
         let pids = pids_of_role(b, role);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use squall_experiments::run_event::{InjectionState, Verdict};
 use squall_tests::lab::Host;
-use squall_tests::scene::{Scene, experiment, pids_of_role, within};
+use squall_tests::scene::{Scene, experiment, pids_of_role, seconds, within};
+use squall_tests::skip::lasting;
 
 /// Runs if there is this file. What starts it succeeds at once and changes nothing: the test says when the service is up.
 const UP: &str = "/run/slow-service";
@@ -43,16 +44,20 @@ fn while_a_guard_waits_for_a_slow_service_it_ends_what_else_is_over() {
     let b = scene.host("b");
     up(b);
     let fleet = scene.fleet_under(POLICY);
-    let steps = "fault: service-stop
-    on: {nodes: {role: server}}
-    with: {service: slow}
-    for: 4s
+    let steps = format!(
+        "fault: service-stop
+    on: {{nodes: {{role: server}}}}
+    with: {{service: slow}}
+    for: {}
     background: true
   - fault: disk-fill
-    on: {nodes: {role: server}, path: /run/data}
-    with: {leaveFree: 1MiB}
-    for: 8s";
-    let mut run = fleet.submit(&experiment(steps));
+    on: {{nodes: {{role: server}}, path: /run/data}}
+    with: {{leaveFree: 1MiB}}
+    for: {}",
+        seconds(4),
+        seconds(8)
+    );
+    let mut run = fleet.submit(&experiment(&steps));
     let free = || {
         let stat = nix::sys::statvfs::statvfs(&b.path("/run/data")).expect("the small disk is there");
         (stat.blocks_available() * stat.fragment_size()) >> 20
@@ -63,7 +68,7 @@ fn while_a_guard_waits_for_a_slow_service_it_ends_what_else_is_over() {
     let tell = |signal: &str| hanging.iter().for_each(|pid| drop(b.run("kill", &[signal, pid])));
     tell("-STOP");
     // The service may take a minute by the policy; the disk's time is over long before.
-    within(Duration::from_secs(20), "the disk is free", || free() > 40);
+    within(lasting(Duration::from_secs(8)) + Duration::from_secs(12), "the disk is free", || free() > 40);
     assert!(!b.path(UP).exists(), "the service was not up yet");
     up(b);
     tell("-CONT");

@@ -2,8 +2,35 @@
 
 use anyhow::bail;
 
+/// The machine that a suite runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// One for all.
+    Kernel,
+    /// One that suffers: its power is cut, its clock set, it is sent to sleep.
+    Power,
+    /// One whose first process is systemd.
+    Systemd,
+}
+
+impl Place {
+    pub const ALL: [Place; 3] = [Place::Kernel, Place::Power, Place::Systemd];
+
+    /// Of its directory and of the lines of its console.
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Kernel => "guest",
+            Place::Power => "power",
+            Place::Systemd => "systemd",
+        }
+    }
+}
+
 pub struct Suite {
     pub name: &'static str,
+    pub on: Place,
+    /// Of it these tests alone, by the beginning of their names; none: all. The others say nothing about a kernel.
+    pub only: &'static [&'static str],
     /// Tests that do not run in the guest, and why.
     pub left_out: &'static [(&'static str, &'static str)],
     /// Tests that have a boot of their own: an emulated machine sleeps once a boot, the second `mem` returns at once.
@@ -19,41 +46,27 @@ impl Suite {
     }
 }
 
-/// In a machine of their own, beside the one of the others: they cut its power, set its clock or send it to sleep.
-pub const POWER: [&str; 2] = ["power_cut", "clock"];
-
 /// They start coordinators and agents by the dozen.
 const SLOW: Option<&str> = Some("a quarter of an hour where the processor is emulated");
 const LONG_CLOCK: Option<&str> = Some("ten minutes where the processor is emulated");
-const SECONDS: &str = "its fault lasts some seconds, and they are over before an emulated processor has measured it";
-const RATE: &str = "it measures a rate or milliseconds, which an emulated processor does not keep";
-/// Of the root suite; `squalls_figures_agree_with_a_plain_script_on_the_same_death_and_on_one_by_hand` says itself that it is skipped.
-const MEASURES: &[(&str, &str)] = &[
-    ("a_disk_is_filled_up_to_what_is_left_free", SECONDS),
-    ("a_share_of_a_disk_is_a_share_of_the_whole", SECONDS),
-    ("a_frozen_host_is_silent_whatever_forks_on_it_and_then_goes_on", SECONDS),
-    ("total_loss_to_everything_spares_the_session_and_the_coordinator", SECONDS),
-    ("total_loss_lets_nothing_through_and_ends", SECONDS),
-    ("run_local_needs_nothing_installed_and_leaves_nothing", SECONDS),
-    ("halt_ends_a_long_run_at_once_and_clean", "it promises a second"),
-    ("latency_delays_one_peer_in_both_directions_and_nobody_else", RATE),
-    ("latency_in_one_direction_is_half_a_round_trip", RATE),
-    ("latency_can_also_lose_double_and_reorder_packets", RATE),
-    ("one_worker_burns_its_share_of_one_processor", RATE),
-    ("a_server_gets_the_requests_that_were_asked_for", RATE),
-    ("requests_that_were_due_while_the_server_stood_still_count_with_their_whole_wait", RATE),
-];
 const SOURCES: &[(&str, &str)] = &[("the_matrix_has_every_point_of_the_sources", "the sources are not in the guest")];
-const SUITES: [Suite; 9] = [
-    Suite { name: "power_cut", left_out: &[], alone: &[], on_demand: None },
-    Suite { name: "clock", left_out: &[], alone: &["a_suspended_machine_s_time_counts"], on_demand: LONG_CLOCK },
-    Suite { name: "netem", left_out: &[], alone: &[], on_demand: None },
-    Suite { name: "packet_filter", left_out: &[], alone: &[], on_demand: None },
-    Suite { name: "packet_delay", left_out: &[], alone: &[], on_demand: None },
-    Suite { name: "cgroup2", left_out: &[], alone: &[], on_demand: None },
-    Suite { name: "observed", left_out: &[], alone: &[], on_demand: None },
-    Suite { name: "root", left_out: MEASURES, alone: &[], on_demand: SLOW },
-    Suite { name: "crash_matrix", left_out: SOURCES, alone: &[], on_demand: SLOW },
+const OOM: &[&str] = &["the_oom_killer_never_takes_agent_or_guard_and_takes_hogs_before_other_holders"];
+/// A suite of which all runs always.
+const fn whole(name: &'static str, on: Place) -> Suite {
+    Suite { name, on, only: &[], left_out: &[], alone: &[], on_demand: None }
+}
+const SUITES: [Suite; 11] = [
+    whole("power_cut", Place::Power),
+    Suite { alone: &["a_suspended_machine_s_time_counts"], on_demand: LONG_CLOCK, ..whole("clock", Place::Power) },
+    whole("netem", Place::Kernel),
+    whole("packet_filter", Place::Kernel),
+    whole("packet_delay", Place::Kernel),
+    whole("cgroup2", Place::Kernel),
+    whole("observed", Place::Kernel),
+    Suite { only: OOM, ..whole("agent_life", Place::Kernel) },
+    whole("systemd", Place::Systemd),
+    Suite { on_demand: SLOW, ..whole("root", Place::Kernel) },
+    Suite { left_out: SOURCES, on_demand: SLOW, ..whole("crash_matrix", Place::Kernel) },
 ];
 
 /// Those of these names; for none those that always run, and what is left out is told.
