@@ -12,11 +12,12 @@ use super::output;
 
 const PROGRAM: &str = "/lib/systemd/systemd";
 /// Besides it; what this version does not have yet is left out. `systemd-executor` starts services from version 255 on.
-const PROGRAMS: [&str; 4] = [
+const PROGRAMS: [&str; 5] = [
     "/lib/systemd/systemd-executor",
     "/lib/systemd/systemd-journald",
     "/lib/systemd/systemd-shutdown",
     "/usr/bin/systemctl",
+    "/bin/systemctl",
 ];
 const PACKAGES: [&str; 2] = ["systemd", "libsystemd-shared"];
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

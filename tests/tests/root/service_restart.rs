@@ -1,7 +1,7 @@
 //! `service-restart`: stopped and started once; how soon it is back is part of the verdict.
 
 use squall_experiments::run_event::Verdict;
-use squall_tests::scene::{Scene, assert_bites, experiment};
+use squall_tests::scene::{Scene, assert_bites, experiment, seconds};
 use squall_tests::services;
 
 fn step(back_within: &str) -> String {
@@ -9,7 +9,8 @@ fn step(back_within: &str) -> String {
         "fault: service-restart
     on: {{nodes: {{role: server}}}}
     with: {{service: web, backWithin: {back_within}}}
-    for: 3s"
+    for: {}",
+        seconds(3)
     )
 }
 

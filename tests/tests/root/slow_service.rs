@@ -29,8 +29,8 @@ fn a_service_that_takes_longer_to_start_than_other_undos_is_waited_for() {
     let b = scene.host("b");
     up(b);
     let fleet = scene.fleet_under(POLICY);
-    let step = "fault: service-stop\n    on: {nodes: {role: server}}\n    with: {service: slow}\n    for: 1s";
-    let mut run = fleet.submit(&experiment(step));
+    let step = "fault: service-stop\n    on: {nodes: {role: server}}\n    with: {service: slow}\n    for: ";
+    let mut run = fleet.submit(&experiment(&(step.to_owned() + &seconds(1))));
     run.wait_state("b", InjectionState::Reverting);
     std::thread::sleep(SLOW);
     up(b);

@@ -7,9 +7,9 @@ use nix::unistd::Pid;
 use squall_experiments::load_window::LoadWindow;
 use squall_experiments::run_event::{Evidence, InjectionState, Verdict};
 use squall_tests::fleet::Run;
-use squall_tests::scene::{Scene, assert_bites, experiment, reports, seconds, within};
+use squall_tests::scene::{Scene, assert_bites, experiment, reports, within};
 use squall_tests::services;
-use squall_tests::skip::{is_emulated, lasting};
+use squall_tests::skip::lab_keeps_time;
 
 const POLICY: &str = "load: {targets: [10.77.0.0/24, 'fd77::/64'], rate: 100}\n";
 
@@ -31,14 +31,16 @@ fn measured(run: &Run<'_, '_>) -> Evidence {
 
 #[test]
 fn a_server_gets_the_requests_that_were_asked_for() {
-    let Some(scene) = Scene::set("a_server_gets_the_requests_that_were_asked_for") else { return };
+    let test = "a_server_gets_the_requests_that_were_asked_for";
+    // An emulated processor does not keep a rate to 50 ms, which makes any load inconclusive.
+    if !lab_keeps_time(test) {
+        return;
+    }
+    let Some(scene) = Scene::set(test) else { return };
     services::web(scene.host("a"));
     let fleet = scene.fleet_under(POLICY);
     let before = services::web_answered(scene.host("a"));
-    // Some three hundred, whatever the processor can send in a second.
-    let rate = if is_emulated() { 20 } else { 100 };
-    let step = step(&format!("rate: {rate}, minSuccess: 99%, maxP99: 2s"), &seconds(3));
-    let mut run = fleet.submit(&experiment(&step));
+    let mut run = fleet.submit(&experiment(&step("rate: 100, minSuccess: 99%, maxP99: 2s", "3s")));
     run.finish_as(Verdict::Held);
     assert_bites(&run, "b");
     let answered = services::web_answered(scene.host("a")) - before;
@@ -73,18 +75,17 @@ fn a_host_without_ca_certificates_surges_over_http_and_says_what_https_needs() {
 #[test]
 fn requests_that_were_due_while_the_server_stood_still_count_with_their_whole_wait() {
     let test = "requests_that_were_due_while_the_server_stood_still_count_with_their_whole_wait";
+    if !lab_keeps_time(test) {
+        return;
+    }
     let Some(scene) = Scene::set(test) else { return };
     services::web(scene.host("a"));
     let fleet = scene.fleet_under(POLICY);
-    let mut run = fleet.submit(&experiment(&step(
-        &format!("rate: {}, maxP99: 300ms", if is_emulated() { 10 } else { 50 }),
-        &seconds(4),
-    )));
+    let mut run = fleet.submit(&experiment(&step("rate: 50, maxP99: 300ms", "4s")));
     run.wait_state("b", InjectionState::Active);
     let servers: Vec<Pid> = nginx_of(&scene);
     servers.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).expect("ours"));
-    let stall = lasting(Duration::from_millis(1500));
-    std::thread::sleep(stall);
+    std::thread::sleep(Duration::from_millis(1500));
     servers.iter().for_each(|pid| kill(*pid, Signal::SIGCONT).expect("ours"));
     run.finish_as(Verdict::Refuted);
     let load = measured(&run);
@@ -96,8 +97,7 @@ fn requests_that_were_due_while_the_server_stood_still_count_with_their_whole_wa
     let of = |what: fn(&LoadWindow) -> u64| windows.iter().map(what).sum::<u64>() as f64;
     assert_eq!((of(|window| window.due), of(|window| window.good)), (load.numbers["due"], load.numbers["good"]));
     let slow = windows.iter().filter(|window| window.latency.is_some_and(|latency| latency.max_us > 500_000)).count();
-    let stalled = (stall.as_millis() as u64 / windows[0].lasts_ms) as usize;
-    assert!((stalled - 1..=stalled + 2).contains(&slow) && windows.len() > slow, "{windows:?}");
+    assert!((2..=5).contains(&slow) && windows.len() > slow, "{windows:?}");
 }
 
 /// The server's processes on `a`, as numbered outside the lab.
