@@ -1,6 +1,7 @@
 //! Experiments in Chaos Toolkit's format: `squall plan` here, `squall run` in [`run`].
 
 pub mod flags;
+pub mod from_url;
 pub mod run;
 mod settings;
 

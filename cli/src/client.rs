@@ -172,7 +172,7 @@ impl Client {
 }
 
 /// The innermost cause, which names what really happened (`Connection refused (os error 111)`).
-fn cause(error: &reqwest::Error) -> String {
+pub fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }

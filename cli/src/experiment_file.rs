@@ -10,13 +10,16 @@ use squall_experiments::parse;
 use crate::exit::Failure;
 
 /// Larger is no experiment but a mistake.
-const LARGEST: u64 = 4 << 20;
+pub const LARGEST: u64 = 4 << 20;
 
 /// `-` is the standard input.
 pub fn text(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
     let failed = |error: std::io::Error| {
         let hint = match error.kind() {
+            _ if crate::chaos_toolkit::from_url::url(path).is_some() => {
+                "only `squall run` reads from a server, and only Chaos Toolkit's format: download it first"
+            }
             std::io::ErrorKind::NotFound => "give the path of an experiment file, or - for the standard input",
             std::io::ErrorKind::IsADirectory => "this is a directory: name the files in it",
             std::io::ErrorKind::InvalidData => "an experiment is text in UTF-8",

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use squall_experiments::chaos_toolkit::Experiment;
 use squall_experiments::chaos_toolkit::configuration::variable;
 use squall_experiments::chaos_toolkit::job::Job;
+use squall_experiments::chaos_toolkit::settings::Settings;
 use squall_experiments::chaos_toolkit::strategy::{Dry, Rollbacks, Strategy};
 use squall_experiments::parse;
 
@@ -87,6 +88,11 @@ impl Flags {
             || python.is_some()
             || self.settings.is_some()
             || !self.control_file.is_empty()
+    }
+
+    /// What a server that has the experiment may ask for is in them.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        super::settings::read(self.settings.as_deref(), &[]).map(|(settings, _)| settings)
     }
 
     pub fn job(self, file: &Path, text: String, experiment: &Experiment) -> Result<Job, Failure> {

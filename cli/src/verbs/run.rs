@@ -8,6 +8,7 @@ use squall_experiments::report::Report;
 
 use crate::args::{Global, Output};
 use crate::chaos_toolkit::flags::Flags;
+use crate::chaos_toolkit::from_url;
 use crate::client::Client;
 use crate::coordinator::{Coming, LocalArgs};
 use crate::exit::{Exit, Failure};
@@ -18,7 +19,7 @@ use crate::{chaos_toolkit, experiment_file, paint, progress, summary};
 
 #[derive(clap::Args)]
 pub struct Run {
-    /// Experiment file, YAML or JSON (- is the standard input)
+    /// Experiment file, YAML or JSON (- is the standard input; an https address for Chaos Toolkit's format)
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -37,7 +38,7 @@ impl Run {
         super::wait(async {
             // One of our own starts while the file is read. Its mistakes come first all the same.
             let coming = Coming::start(&self.local);
-            let submit = match self.read() {
+            let submit = match self.read().await {
                 // Not with --local, so none is on its way.
                 Ok(Read::ChaosToolkit(text)) => {
                     return chaos_toolkit::run::run(&self.file, text, self.chaos_toolkit, global.output).await;
@@ -65,8 +66,16 @@ impl Run {
     }
 
     /// What is in the file, and that it and the flags are of one kind.
-    fn read(&self) -> Result<Read, Failure> {
-        let text = experiment_file::text(&self.file)?;
+    async fn read(&self) -> Result<Read, Failure> {
+        let url = from_url::url(&self.file);
+        let text = match url {
+            Some(url) => from_url::text(url, &self.chaos_toolkit.settings()?).await?,
+            None => experiment_file::text(&self.file)?,
+        };
+        if let Some(url) = url.filter(|_| !parse::is_chaos_toolkit(&text)) {
+            let hint = "an experiment of Squall's own is read from a file: download it first";
+            return Err(Failure::usage(format!("{url} is no experiment in Chaos Toolkit's format"), hint));
+        }
         if parse::is_chaos_toolkit(&text) {
             if self.seed.is_some() || self.local.local || !self.files.is_empty() {
                 let message = "--local, --seed and reports are for Squall's own experiments";

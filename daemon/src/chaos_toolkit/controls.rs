@@ -66,7 +66,7 @@ struct Place<'a> {
     at: &'a str,
     lane: Lane,
     settings: bool,
-    /// The call is given up when the run is told to stop.
+    /// The call is given up when the run is told to stop in the middle of it.
     cut: bool,
 }
 
@@ -118,11 +118,10 @@ impl Player {
         let context = experiment.raw.pointer(at).unwrap_or(&Value::Null);
         let own = controls::of(context);
         let applied = controls::applied(level, &self.controls.global.borrow(), controls::of(&experiment.raw), own);
-        let cut = scope == Scope::Before && !self.controls.undoing.get() && !stop.is_cancelled();
         for control in applied {
             let wanted = control.get("scope").and_then(Value::as_str);
             if wanted.is_none_or(|wanted| wanted == scope.word()) && control.get("provider").is_some() {
-                let place = Place { at, lane, settings: true, cut };
+                let place = Place { at, lane, settings: true, cut: scope == Scope::Before };
                 self.control(&control, &level.function(scope), place, state, stop).await?;
             }
         }
@@ -204,11 +203,12 @@ impl Player {
             "op": "control", "module": control["provider"]["module"], "func": function, "arguments": arguments,
             "at": place.at, "state": state, "settings": settings, "lane": place.lane,
         });
+        let cut = place.cut && !self.controls.undoing.get() && !stop.is_cancelled();
         let outcome = tokio::select! {
             biased;
             outcome = self.python.asked(request, &self.around) => outcome,
-            () = self.too_long(place.cut, stop) => {
-                if place.cut {
+            () = self.too_long(cut, stop) => {
+                if cut {
                     self.python.cut(&self.around).await;
                     return Err(Interrupted);
                 }
