@@ -11,11 +11,14 @@ PROGRAMS := cc pkg-config nft iptables ip ping haproxy nginx iperf3 curl ps nsen
 # The same for the shop: `make demo` and the other suites do without.
 SHOP_PACKAGES := postgresql patroni etcd-server etcd-client redis-server prometheus prometheus-alertmanager pgbackrest python3-etcd python3-psycopg2 haproxy curl wrk
 SHOP_PROGRAMS := psql patroni etcd etcdctl redis-server prometheus prometheus-alertmanager pgbackrest haproxy curl wrk
+# For a fault in the network of a real container.
+CONTAINER_PACKAGES := podman crun netavark busybox-static
+CONTAINER_PROGRAMS := podman crun busybox
 # The test of tests/tests/suites.rs.
 SHOP_SUITES := suites_find_the_weakness_that_they_are_for_and_nothing_in_a_sound_shop
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis toxiproxy-clients bench package package-test fmt lint check deny setup clean guest gate-noise
+.PHONY: container-setup gameday shop suites shop-down shop-setup help demo test root soak mutants fuzz schemathesis toxiproxy-clients bench package package-test fmt lint check deny setup clean guest gate-noise
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -42,7 +45,10 @@ gameday: setup shop-setup ## The whole high-availability game day against a shop
 shop-setup:
 	@bash tests/setup.bash "$(MSRV)" "$(SHOP_PACKAGES)" "$(SHOP_PROGRAMS)"
 
-test: setup shop-setup ## Everything: formatting, lints, unit tests, suites with real faults in the lab
+container-setup:
+	@bash tests/setup.bash "$(MSRV)" "$(CONTAINER_PACKAGES)" "$(CONTAINER_PROGRAMS)"
+
+test: setup shop-setup container-setup ## Everything: formatting, lints, unit tests, suites with real faults in the lab
 	@cargo fmt --all --check
 	@cargo clippy --quiet --workspace --all-targets -- -D warnings
 	@mkdir -p target

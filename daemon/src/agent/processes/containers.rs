@@ -7,7 +7,8 @@
 //! | nerdctl | `/var/lib/nerdctl/ADDRESS/names/NAMESPACE/NAME` | the file's |
 //! | containerd for Kubernetes | `/run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json`, also below `/run/k3s` | annotations; `POD/CONTAINER`, too |
 //!
-//! From an id on it is the kernel that says who is in it: the id is a part of the cgroup's path.
+//! From an id on it is the kernel that says who is in it: the id is a part of the cgroup's path, or, for a container without a cgroup of its
+//! own, of the place from which its runtime mounted its names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -249,7 +250,35 @@ pub fn running() -> BTreeSet<String> {
 
 /// Of the containers that a process is in: one, or more where one runs in another.
 pub fn ids_of(pid: i32) -> Vec<String> {
-    procfs::cgroups(pid).iter().flat_map(|(_, path)| ids_in(path)).map(str::to_owned).collect()
+    let ids: Vec<String> = procfs::cgroups(pid).iter().flat_map(|(_, path)| ids_in(path)).map(str::to_owned).collect();
+    if ids.is_empty() { ids_by_mounts(pid) } else { ids }
+}
+
+/// Of a process with mounts of its own that no cgroup tells apart (`podman run --cgroups=disabled`).
+fn ids_by_mounts(pid: i32) -> Vec<String> {
+    let mounts_of = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
+    if mounts_of(&pid.to_string()) == mounts_of("self") {
+        return Vec::new();
+    }
+    ids_in_mounts(&fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default())
+}
+
+/// What is mounted over a container's names comes from a directory that is called by its id: fields 4 and 5 of proc_pid_mountinfo(5).
+pub(super) fn ids_in_mounts(mountinfo: &str) -> Vec<String> {
+    const NAMES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+    let roots = mountinfo.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let root = fields.next()?;
+        NAMES.contains(&fields.next()?).then_some(root)
+    });
+    let mut ids: Vec<String> = roots
+        .flat_map(|root| root.split('/'))
+        .filter(|part| part.len() == ID && is_hexadecimal(part))
+        .map(str::to_owned)
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// `/docker/ID`, `/system.slice/docker-ID.scope`, `/kubepods.slice/.../cri-containerd-ID.scope`, `/machine.slice/libpod-ID.scope/container`.

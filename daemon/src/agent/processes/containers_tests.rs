@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::containers::{Containers, ids_in};
+use super::containers::{Containers, ids_in, ids_in_mounts};
 
 fn id(digit: char) -> String {
     digit.to_string().repeat(64)
@@ -158,4 +158,17 @@ fn the_kernels_paths_tell_which_container_a_process_is_in() {
         assert_eq!(ids_in(&path).eq([id.as_str()]), is_in_it, "{path}");
         assert!(is_in_it || ids_in(&path).next().is_none(), "{path}");
     }
+}
+
+#[test]
+fn a_container_without_a_cgroup_of_its_own_is_told_by_the_place_of_its_names() {
+    let (id, other) = (id('a'), id('b'));
+    let text = format!(
+        "500 400 0:60 / / rw - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/{other}/diff\n\
+         501 500 0:24 /containers/storage/overlay-containers/{id}/userdata/hosts /etc/hosts rw - tmpfs tmpfs rw\n\
+         502 500 8:1 /var/lib/docker/containers/{id}/resolv.conf /etc/resolv.conf rw - ext4 /dev/vda rw\n\
+         503 500 8:1 /srv/{other} /data rw - ext4 /dev/vda rw\n"
+    );
+    assert_eq!(ids_in_mounts(&text), [id]);
+    assert!(ids_in_mounts("22 1 8:1 / / rw - ext4 /dev/vda rw\n").is_empty());
 }
