@@ -144,7 +144,7 @@ impl Restore {
             // Never beside a primary that lives: this host can get its data from there. The lock of one that is dead runs out.
             let until = Instant::now() + LOCK;
             let lost = loop {
-                if self.etcd(&["get", "--print-value-only", &self.key("leader")])?.is_none() {
+                if self.etcd(&["get", &self.key("leader")])?.is_none() {
                     break true;
                 }
                 if Instant::now() > until {
@@ -166,7 +166,7 @@ impl Restore {
         self.storage.end_all()?;
         // The settings stay; what says who was primary of what goes, `initialize` last: it is what Patroni waits for.
         for key in ["leader", "sync", "status", "failover", "history", "initialize"] {
-            self.etcd(&["del", &self.key(key)])?;
+            self.etcd(&["rm", &self.key(key)])?;
         }
         Ok(())
     }
@@ -175,16 +175,20 @@ impl Restore {
         format!("{}{name}", self.keys)
     }
 
-    /// None: an empty answer.
+    /// None: there is no such key.
     fn etcd(&self, arguments: &[&str]) -> anyhow::Result<Option<String>> {
         let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoints, "--command-timeout", "3s"]);
+        command.env("ETCDCTL_API", "2").args(["--endpoints", &self.endpoints, "--total-timeout", "3s"]);
         let done = command.args(arguments).output().context("etcdctl")?;
         if !done.status.success() {
-            bail!("etcdctl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr).trim());
+            let said = String::from_utf8_lossy(&done.stderr) + String::from_utf8_lossy(&done.stdout);
+            // 100 is the code of a key that is not there.
+            if said.contains("100: Key not found") {
+                return Ok(None);
+            }
+            bail!("etcdctl {arguments:?}: {}", said.trim());
         }
-        let text = String::from_utf8_lossy(&done.stdout).trim().to_owned();
-        Ok((!text.is_empty()).then_some(text))
+        Ok(Some(String::from_utf8_lossy(&done.stdout).trim().to_owned()))
     }
 }
 

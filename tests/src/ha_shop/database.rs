@@ -44,7 +44,7 @@ fn etcd(lab: &Lab, host: &Host) -> Running {
     ];
     let mut arguments: Vec<&str> = options.iter().flat_map(|(name, value)| [*name, *value]).collect();
     // A member that comes back must not make the others elect anew, in which time the primary would step down. Not the default in 3.4.
-    arguments.push("--pre-vote");
+    arguments.extend(["--pre-vote", "--enable-v2"]);
     service(host, "etcd", None, "etcd", &arguments)
 }
 
@@ -60,13 +60,9 @@ fn patroni(lab: &Lab, host: &Host, recipe: &Recipe) -> Running {
     service(host, "patroni", Some("postgres"), "patroni", &[CONFIG])
 }
 
-/// etcd's addresses, as its clients write them.
-pub(super) fn endpoints(lab: &Lab) -> String {
-    endpoints_of(lab, NODES.into_iter())
-}
-
-fn endpoints_of(lab: &Lab, nodes: impl Iterator<Item = &'static str>) -> String {
-    nodes.map(|name| format!("{}:2379", lab.host(name).ipv4())).collect::<Vec<_>>().join(",")
+/// etcd's addresses, each with `scheme` before it.
+fn endpoints(lab: &Lab, scheme: &str) -> String {
+    NODES.map(|name| format!("{scheme}{}:2379", lab.host(name).ipv4())).join(",")
 }
 
 /// The host's own recovery plan, as the policy of its agent has it: the loss of its storage is the stop of a service, which the recovery starts.
@@ -83,7 +79,7 @@ pub(super) fn policy(lab: &Lab, name: &str) -> String {
     status: [{own}, storage, status, --at, '{at}:8008']
     within: {RESTORED_WITHIN}
 ",
-        endpoints(lab)
+        endpoints(lab, "http://")
     )
 }
 
@@ -93,9 +89,9 @@ fn config(lab: &Lab, host: &Host, bootstrap: &str) -> String {
         "scope: shop
 name: {name}
 restapi: {{listen: '{address}:8008', connect_address: '{address}:8008'}}
-# Not the member on its own host: cut off together with it, Patroni goes on believing what that member last knew, and version 3.0.2
-# takes the leader's lock back from its successor, without asking, once it may write again.
-etcd3: {{use_proxies: true, hosts: [{etcd}]}}
+# The older of etcd's APIs: with the newer one Patroni 3.0.2 renews the leader's lock without looking whose it is, and a primary that was
+# cut off or stood still takes it back from its successor, which has taken orders since.
+etcd: {{hosts: [{etcd}]}}
 {bootstrap}postgresql:
   listen: '0.0.0.0:5432'
   connect_address: '{address}:5432'
@@ -112,7 +108,7 @@ etcd3: {{use_proxies: true, hosts: [{etcd}]}}
   parameters: {{unix_socket_directories: /run/postgresql}}
 watchdog: {{mode: 'off'}}
 ",
-        etcd = endpoints_of(lab, NODES.into_iter().filter(|node| *node != name)),
+        etcd = endpoints(lab, ""),
         mark = format!("{} mark-role {LABELS}", own()),
         bin = programs(),
     )
