@@ -39,7 +39,10 @@ fn data(path: &Path) -> Result<Value, Failure> {
 
 fn failure(path: &Path, problems: &[Problem]) -> Failure {
     let name = experiment_file::name(path);
-    let line = |problem: &Problem| format!("{name}: {} ({})", problem.message, problem.pointer.replace('/', "."));
+    let line = |problem: &Problem| match problem.pointer.as_str() {
+        "" => format!("{name}: {}", problem.message),
+        at => format!("{name}: {} ({})", problem.message, at.replace('/', ".")),
+    };
     let hint = problems.iter().map(|problem| problem.hint.clone()).find(|hint| !hint.is_empty());
     Failure::usage(problems.iter().map(line).collect::<Vec<_>>().join("\n    "), hint.unwrap_or_default())
 }

@@ -51,7 +51,9 @@ def shown(value):
 
 
 def said_of(error):
-    return traceback.format_exception_only(type(error), error)[0].strip()
+    lines = traceback.format_exception_only(type(error), error)
+    # What is wrong with a module's text comes last, after its place.
+    return " ".join(" ".join(lines).split()) if isinstance(error, SyntaxError) else lines[0].strip()
 
 
 def function(request):

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use squall_tests::lab::{programs, wait_until};
+use squall_tests::skip::skip;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// An activity that is still under way when the run is killed.
@@ -133,6 +134,14 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+fn python_is_there(test: &str) -> bool {
+    let there = Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !there {
+        skip(test, "there is no python3");
+    }
+    there
+}
+
 #[test]
 fn a_run_that_is_killed_in_an_action_behind_it_or_in_the_hypothesis_is_rolled_back_by_its_guard() {
     let looks = json!({"type": "probe", "name": "look", "tolerance": 0, "provider": long()["provider"]});
@@ -159,6 +168,9 @@ fn a_run_that_is_killed_in_an_action_behind_it_or_in_the_hypothesis_is_rolled_ba
 
 #[test]
 fn what_an_action_had_started_ends_with_a_run_that_is_killed_also_in_another_session_and_its_guard_waits_for_it() {
+    if !python_is_there("what_an_action_had_started_ends_with_a_run_that_is_killed") {
+        return;
+    }
     let script = r#"
 import os, sys, time
 if os.fork() == 0:
@@ -288,6 +300,9 @@ fn a_run_that_is_killed_before_its_method_has_nothing_to_undo() {
 
 #[test]
 fn controls_of_a_run_that_is_killed_are_called_around_its_rollbacks_and_what_they_changed_is_rolled_back() {
+    if !python_is_there("controls_of_a_run_that_is_killed_are_called_around_its_rollbacks") {
+        return;
+    }
     let module = r#"
 def line(text):
     with open("calls", "a") as calls:
