@@ -12,6 +12,7 @@ pub(super) const HOST: &str = "offsite";
 const REPOSITORY: &str = "/var/lib/pgbackrest";
 /// Configuration, keys and locks.
 const PLACE: &str = "/run/backup";
+pub(super) const CONFIG: &str = "/run/backup/pgbackrest.conf";
 /// Where the drill restores to.
 const SCRATCH: &str = "/var/lib/drill";
 /// Whose names it has: pgBackRest compares them.
@@ -36,7 +37,7 @@ pub(super) fn archive_push() -> String {
 
 /// A command line of pgBackRest on a database host.
 pub(super) fn command(what: &str) -> String {
-    format!("pgbackrest --config={PLACE}/pgbackrest.conf --stanza=shop {what}")
+    format!("pgbackrest --config={CONFIG} --stanza=shop {what}")
 }
 
 /// How Patroni makes a first database from the backup and all that was archived.
@@ -87,7 +88,7 @@ pub(super) fn start(lab: &Lab) -> Vec<Running> {
         lab.host(name).write(&format!("{PLACE}/key.pem"), &key);
         lab.host(name).write(&format!("{PLACE}/cert.pem"), &certificate);
     }
-    let config = format!("--config={PLACE}/pgbackrest.conf");
+    let config = format!("--config={CONFIG}");
     let server = |name: &str| {
         let host = lab.host(name);
         let owned = host.run("chown", &["-R", "postgres:postgres", PLACE]);
@@ -116,7 +117,7 @@ fn prepare(host: &Host, config: &str) {
         );
         host.write(&format!("{PLACE}/drill.conf"), local);
     }
-    host.write(&format!("{PLACE}/pgbackrest.conf"), config);
+    host.write(CONFIG, config);
 }
 
 fn config_of_database() -> String {
@@ -154,7 +155,7 @@ pub(super) fn first(lab: &Lab) {
 }
 
 fn as_postgres(host: &Host, what: &str) -> Finished {
-    let config = format!("--config={PLACE}/pgbackrest.conf");
+    let config = format!("--config={CONFIG}");
     let arguments =
         ["--reuid=postgres", "--regid=postgres", "--init-groups", "--", "pgbackrest", &config, "--stanza=shop"];
     host.run("setpriv", &[&arguments[..], &[what]].concat())
