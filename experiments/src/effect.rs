@@ -364,6 +364,15 @@ impl Effect {
         !matches!(self, Effect::Signal(_) | Effect::Host(HostWide::Crash { .. }))
     }
 
+    /// Which packets, of an effect on packets.
+    pub fn flow(&self) -> Option<&Flow> {
+        match self {
+            Effect::PacketFilter(effect) => Some(&effect.flow),
+            Effect::PacketDelay(effect) => Some(&effect.flow),
+            _ => None,
+        }
+    }
+
     /// One writer per key and node.
     pub fn conflict_key(&self) -> ConflictKey {
         ConflictKey(match self {

@@ -53,7 +53,11 @@ fn pause_of(name: &str) -> String {
 }
 
 fn inside(name: &str) -> Flow {
-    let inside = ProcessSelector { command: Some(format!("sleep {}", pause_of(name))), ..ProcessSelector::default() };
+    inside_of(&format!("sleep {}", pause_of(name)))
+}
+
+fn inside_of(command: &str) -> Flow {
+    let inside = ProcessSelector { command: Some(command.to_owned()), ..ProcessSelector::default() };
     Flow { direction: Direction::Both, spare: Spare::ALL.to_vec(), inside: Some(inside), ..Flow::default() }
 }
 
@@ -174,17 +178,13 @@ fn no_network_is_entered_that_is_not_allowed_not_one_or_the_hosts_own() {
     let commander = Commander::start(ctl);
     let mut own = b.command("sleep");
     let _own = b.start(own.arg("8600").stdin(Stdio::null()));
-    let of = |command: &str| {
-        let inside = ProcessSelector { command: Some(command.to_owned()), ..ProcessSelector::default() };
-        Flow { inside: Some(inside), ..inside_nothing() }
-    };
     for (agent, flow, expected) in [
         (Agent::default(), inside("inner"), "containerNetworks: allow"),
         (Agent { policy: "containerNetworks: deny\n".to_owned(), ..Agent::default() }, inside("inner"), "on this node"),
         (Agent { forbidden: vec![number], ..allowed() }, inside("inner"), "no network effect in network namespace"),
-        (allowed(), of("sleep 8600"), "no network of its own"),
-        (allowed(), of("sleep 86?"), "in 2 networks"),
-        (allowed(), of("sleep 1234567"), "no process"),
+        (allowed(), inside_of("sleep 8600"), "no network of its own"),
+        (allowed(), inside_of("sleep 86?"), "in 2 networks"),
+        (allowed(), inside_of("sleep 1234567"), "no process"),
     ] {
         let (_agent, _) = commander.agent(b, &agent);
         commander.say(ToAgent::Check(order("no/0.b", &[cut(flow)])));
@@ -195,10 +195,6 @@ fn no_network_is_entered_that_is_not_allowed_not_one_or_the_hosts_own() {
         assert!(checked.refusals.concat().contains(expected), "{expected}: {:?}", checked.refusals);
     }
     assert_eq!(tables(b, "inner"), (String::new(), String::new()));
-}
-
-fn inside_nothing() -> Flow {
-    Flow { spare: Spare::ALL.to_vec(), ..Flow::default() }
 }
 
 /// What `run --local` is given: a probe that asks the container, a latency on what `processes` selects.
@@ -248,8 +244,8 @@ fn run_local_makes_a_container_slow_with_no_more_than_its_name_in_the_file() {
 
 /// A container of Podman's on a network of Podman's, on this host alone; its address. None: told as skipped.
 fn podman(host: &Host, test: &str) -> Option<String> {
-    let there = ["podman", "crun", "busybox"].into_iter().find(|program| !host.run("which", &[program]).ok());
-    if let Some(missing) = there {
+    let missing = ["podman", "crun", "busybox"].into_iter().find(|program| !host.run("which", &[program]).ok());
+    if let Some(missing) = missing {
         skip(test, &format!("{missing} is not installed"));
         return None;
     }

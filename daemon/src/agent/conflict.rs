@@ -25,7 +25,7 @@ impl Occupied {
             _ => None,
         };
         let traces: Vec<Trace> = traces.cloned().collect();
-        let inside = effects.iter().any(|effect| effect.conflict_key().0.starts_with("network-of:"));
+        let inside = effects.iter().filter_map(Effect::flow).any(|flow| flow.inside.is_some());
         let network = |trace: &Trace| match trace {
             Trace::NftTable { network: Some(network), .. } if inside => Some(network.inode),
             _ => None,

@@ -8,7 +8,6 @@ use crate::check::shown;
 /// What a control is called around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    Loading,
     Experiment,
     Hypothesis,
     Method,
@@ -35,7 +34,6 @@ impl Level {
     /// The name of the function in a control's module.
     pub fn function(self, scope: Scope) -> String {
         let part = match self {
-            Level::Loading => "loading_experiment",
             Level::Experiment => "experiment",
             Level::Hypothesis => "hypothesis",
             Level::Method => "method",
@@ -181,6 +179,6 @@ mod tests {
         });
         let names: Vec<&str> = declared(&experiment).iter().map(|control| control["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["a", "b", "c"]);
-        assert_eq!(Level::Loading.function(Scope::Before), "before_loading_experiment_control");
+        assert_eq!(Level::Rollback.function(Scope::Before), "before_rollback_control");
     }
 }

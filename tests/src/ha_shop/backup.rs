@@ -12,7 +12,7 @@ pub(super) const HOST: &str = "offsite";
 const REPOSITORY: &str = "/var/lib/pgbackrest";
 /// Configuration, keys and locks.
 const PLACE: &str = "/run/backup";
-pub(super) const CONFIG: &str = "/run/backup/pgbackrest.conf";
+const CONFIG: &str = "/run/backup/pgbackrest.conf";
 /// Where the drill restores to.
 const SCRATCH: &str = "/var/lib/drill";
 /// Whose names it has: pgBackRest compares them.

@@ -109,7 +109,7 @@ etcd: {{hosts: [{etcd}]}}
 watchdog: {{mode: 'off'}}
 ",
         etcd = endpoints(lab, ""),
-        mark = format!("{} mark-role {LABELS} {} {DATA}/pg_wal", own(), backup::CONFIG),
+        mark = format!("{} mark-role {LABELS}", own()),
         bin = programs(),
     )
 }

@@ -16,6 +16,7 @@ use squall_experiments::effect::Flow;
 use super::{Context, Hold, Prepared, ProcessId, Refusal};
 use crate::agent::kernel::capability::{Capability, with};
 use crate::agent::kernel::network::Network;
+use crate::agent::kernel::procfs;
 use crate::agent::processes::{self, Match};
 
 /// A network and a process in it, which is the way in.
@@ -26,12 +27,13 @@ pub struct Inside {
 }
 
 /// `prepare`, where the flow says: here, or in the network of the processes that it names.
-pub fn prepare(
+pub fn prepare<E: Clone + Send + 'static>(
     flow: &Flow,
+    effect: &E,
     context: &Context,
-    prepare: impl FnOnce() -> Result<Prepared, Refusal> + Send + 'static,
+    prepare: fn(&E, &Context) -> Result<Prepared, Refusal>,
 ) -> Result<Prepared, Refusal> {
-    let Some(selector) = &flow.inside else { return prepare() };
+    let Some(selector) = &flow.inside else { return prepare(effect, context) };
     if !context.networks {
         let why = "this agent enters no network but its own: it has given CAP_SYS_ADMIN up (its policy must say `containerNetworks: allow`)";
         return Err(Refusal(why.to_owned()));
@@ -39,9 +41,14 @@ pub fn prepare(
     let (found, inode) = one_network(&processes::select(selector, &context.own_processes)?)?;
     let refuse = |error: anyhow::Error| Refusal(format!("the network of {found}: {error:#}"));
     let way_in = File::open(file(found.process)).map_err(|error| refuse(error.into()))?;
-    let there = move || Network::here().map(|network| (network, prepare()));
-    let entered = Network { inode, cookie: None }.within(way_in, there).map_err(refuse)?;
     let gone = || refuse(anyhow::anyhow!("it ended while it was looked at"));
+    // The file is open: if the process still is the one that was found, it is that one's.
+    if procfs::stat(found.process.pid).is_none_or(|stat| stat.process != found.process) {
+        return Err(gone());
+    }
+    let (effect, context) = (effect.clone(), context.clone());
+    let there = move || Network::here().map(|network| (network, prepare(&effect, &context)));
+    let entered = Network { inode, cookie: None }.within(way_in, there).map_err(refuse)?;
     let (network, prepared) = entered.ok_or_else(gone)?.map_err(|error| refuse(error.into()))?;
     let mut prepared = prepared?;
     if let Hold::PacketFilter { inside, .. } | Hold::PacketDelay { inside, .. } = &mut prepared.hold {
@@ -69,20 +76,13 @@ fn one_network(found: &[Match]) -> Result<(Match, u64), Refusal> {
         );
         return Err(Refusal(why));
     }
-    match networks.len() {
-        1 => {}
-        0 => return Err(Refusal("no process, and so no network".to_owned())),
-        several => {
-            let all: Vec<String> = networks.values().map(ToString::to_string).collect();
-            let all = all.join("; ");
-            return Err(Refusal(format!(
-                "these are in {several} networks, an effect is in one: name one container ({all})"
-            )));
-        }
+    let mut each = networks.iter();
+    if let (Some((inode, first)), None) = (each.next(), each.next()) {
+        return Ok(((*first).clone(), *inode));
     }
-    let (inode, first) =
-        networks.into_iter().next().ok_or_else(|| Refusal("no process, and so no network".to_owned()))?;
-    Ok((first.clone(), inode))
+    let all: Vec<String> = networks.values().map(ToString::to_string).collect();
+    let (several, all) = (all.len(), all.join("; "));
+    Err(Refusal(format!("these are in {several} networks, an effect is in one: name one container ({all})")))
 }
 
 impl Inside {

@@ -215,14 +215,8 @@ pub struct Refusal(pub String);
 /// Reads, never changes the host.
 pub fn prepare(effect: &Effect, context: &Context) -> Result<Prepared, Refusal> {
     match effect {
-        Effect::PacketFilter(effect) => {
-            let (it, context_there) = (effect.clone(), context.clone());
-            inside::prepare(&effect.flow, context, move || packet_filter::prepare(&it, &context_there))
-        }
-        Effect::PacketDelay(effect) => {
-            let (it, context_there) = (effect.clone(), context.clone());
-            inside::prepare(&effect.flow, context, move || packet_delay::prepare(&it, &context_there))
-        }
+        Effect::PacketFilter(effect) => inside::prepare(&effect.flow, effect, context, packet_filter::prepare),
+        Effect::PacketDelay(effect) => inside::prepare(&effect.flow, effect, context, packet_delay::prepare),
         Effect::Signal(effect) => signal::prepare(effect, context),
         Effect::Freeze(effect) => freeze::prepare(effect, context),
         Effect::HoldSpace(effect) => space::prepare(effect, context),

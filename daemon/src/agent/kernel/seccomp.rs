@@ -144,14 +144,6 @@ fn forbidden(needs: Needs<'_>) -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>
     if !needs.signals {
         never(&[libc::SYS_kill, libc::SYS_tkill, libc::SYS_pidfd_send_signal, libc::SYS_rt_sigqueueinfo]);
     }
-    match needs.networks {
-        false => never(&[libc::SYS_setns]),
-        true => {
-            let others = argument(1, SeccompCmpOp::Ne, libc::CLONE_NEWNET as u64)?;
-            rules.insert(libc::SYS_setns, vec![SeccompRule::new(vec![others])?]);
-        }
-    }
-    let mut never = |calls: &[c_long]| rules.extend(calls.iter().map(|call| (*call, Vec::new())));
     // Nothing on a node listens.
     never(&[libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4]);
     match needs.sockets {
@@ -161,6 +153,11 @@ fn forbidden(needs: Needs<'_>) -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>
             rules.insert(libc::SYS_socket, vec![SeccompRule::new(others.collect::<Result<_, _>>()?)?]);
         }
     }
+    let other_kinds = match needs.networks {
+        false => Vec::new(),
+        true => vec![SeccompRule::new(vec![argument(1, SeccompCmpOp::Ne, libc::CLONE_NEWNET as u64)?])?],
+    };
+    rules.insert(libc::SYS_setns, other_kinds);
     match needs.trace {
         Trace::Everything => {}
         Trace::Nothing => drop(rules.insert(libc::SYS_ptrace, Vec::new())),

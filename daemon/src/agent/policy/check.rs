@@ -31,15 +31,7 @@ fn selector(effect: &Effect) -> Option<&ProcessSelector> {
     match effect {
         Effect::Signal(effect) => Some(&effect.processes),
         Effect::Freeze(effect) => Some(&effect.processes),
-        _ => flow(effect)?.inside.as_ref(),
-    }
-}
-
-fn flow(effect: &Effect) -> Option<&Flow> {
-    match effect {
-        Effect::PacketFilter(effect) => Some(&effect.flow),
-        Effect::PacketDelay(effect) => Some(&effect.flow),
-        _ => None,
+        _ => effect.flow()?.inside.as_ref(),
     }
 }
 
@@ -76,7 +68,7 @@ impl Policy {
                 let name = name(effect);
                 reasons.push(format!("{}: {name} cannot be taken back, which is denied on this node", self.at(line)));
             }
-            if let Some(flow) = flow(effect) {
+            if let Some(flow) = effect.flow() {
                 reasons.extend(self.flow_refusals(flow, place));
             }
             if let Effect::HoldSpace(space) = effect {
